@@ -1,0 +1,72 @@
+/* engine.h - the engine: sessions, and execute_code. Thread: loop, all of it. */
+#ifndef KILN_CORE_ENGINE_H
+#define KILN_CORE_ENGINE_H
+
+#include "base/error.h"
+#include "config/config.h"
+#include "contract/input.h"
+#include "contract/result.h"
+
+#include <jansson.h>
+#include <uv.h>
+
+typedef struct kiln_engine kiln_engine;
+typedef struct kiln_execution kiln_execution;
+/* kiln_session: plugin.h declares it, core/session.h holds it */
+
+/* Where things are: beside build/kiln in the source tree, or PREFIX/share/kiln and
+ * PREFIX/lib/kiln when installed. */
+typedef struct kiln_paths {
+    char executable[4096];
+    char conf[4096];    /* kiln.ini, runtimes.ini */
+    char scripts[4096];
+    char plugins[4096];
+} kiln_paths;
+int kiln_paths_find(kiln_paths *paths, kiln_error *err);
+
+/* Loads plugins and policies, clears what an earlier engine left, starts no
+ * process that is not needed. Owns `config` from then on, also on failure.
+ * `prestart` names a backend whose zygote is started at once (NULL: none), so that
+ * it warms up while the rest loads. */
+int kiln_engine_open(uv_loop_t *loop, kiln_config *config, const kiln_paths *paths,
+                     const char *prestart, kiln_engine **engine, kiln_error *err);
+/* Closes every session, stops every process, waits for what is in flight. */
+void kiln_engine_close(kiln_engine *engine);
+const kiln_config *kiln_engine_config(const kiln_engine *engine);
+
+/* id NULL: made up. -EEXIST, -EINVAL (id: [A-Za-z0-9._-], at most 64 bytes). */
+int kiln_session_open(kiln_engine *engine, const char *id, kiln_session **session,
+                      kiln_error *err);
+/* No execution is in flight. */
+void kiln_session_close(kiln_session *session);
+const char *kiln_session_id(const kiln_session *session);
+
+typedef struct kiln_execute_options {
+    const char *chain;    /* NULL: the default */
+    int out_fd;           /* directory for output files, -1: only told, not kept */
+    const char *out_path; /* its name, for output_files[].path */
+    /* Outputs as they come, text already made valid UTF-8; may be NULL. */
+    void (*on_event)(void *user, const kiln_event *event);
+    /* Exactly once, unless execute returned negative; borrowed. Called from the
+     * loop, never from inside kiln_execute. */
+    void (*on_done)(void *user, kiln_result *result);
+    void *user;
+} kiln_execute_options;
+
+/* execute_code: the chain of policies around the backend. Owns `request` on
+ * success and failure. Negative only for what is refused before an execution
+ * exists: invalid input (-EINVAL, -E2BIG), a session that is busy (-EBUSY). */
+int kiln_execute(kiln_session *session, kiln_request *request,
+                 const kiln_execute_options *options, kiln_execution **execution,
+                 kiln_error *err);
+/* Asks it to stop: interrupt, then kill after the grace. on_done still comes. */
+void kiln_execution_cancel(kiln_execution *execution);
+
+/* For `kiln plugins` and `kiln check`: [{"name","file","version","abi","summary",
+ * "capabilities":[],"languages":[],"error":null|""}]. New reference. */
+json_t *kiln_engine_plugins(const kiln_engine *engine);
+json_t *kiln_engine_policies(const kiln_engine *engine);
+/* Language of a file by the runtimes' extensions, or NULL. Borrowed. */
+const char *kiln_engine_language(const kiln_config *config, const char *file_name);
+
+#endif

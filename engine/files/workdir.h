@@ -1,0 +1,51 @@
+/* workdir.h - files into and out of a session's work directory.
+ *
+ * The directory belongs to hostile code. It is reached only through a descriptor
+ * and openat2(RESOLVE_BENEATH|RESOLVE_NO_SYMLINKS|RESOLVE_NO_MAGICLINKS|
+ * RESOLVE_NO_XDEV), O_NONBLOCK, and only regular files with one link are read.
+ * Thread: loop. Owner of descriptors: the caller. */
+#ifndef KILN_FILES_WORKDIR_H
+#define KILN_FILES_WORKDIR_H
+
+#include "base/error.h"
+#include "contract/input.h"
+
+#include <jansson.h>
+#include <stdint.h>
+
+enum {
+    KILN_COLLECT_FILES_MAX = 10000, /* files given back from one execution */
+    KILN_COLLECT_DEPTH_MAX = 32,
+};
+
+/* root_fd: the session's tmpfs; "work" and "code" stand in it. */
+int kiln_workdir_write(int root_fd, const char *area, const char *name, const void *data,
+                       size_t length, unsigned mode, kiln_error *err);
+/* All input files, those with a path read from the host (regular files only). */
+int kiln_workdir_put(int root_fd, const kiln_request *request, kiln_error *err);
+
+/* What is there, so that later what was made or changed can be told. */
+typedef struct kiln_manifest kiln_manifest;
+kiln_manifest *kiln_manifest_take(int root_fd, kiln_error *err);
+void kiln_manifest_free(kiln_manifest *manifest);
+
+/* Copies what was made or changed since `before` into the directory `out_fd`
+ * (created folders 0755, files 0644, opened beneath it; existing files are
+ * replaced) and appends {"name","path","mime_type","size","sha256"} to
+ * output_files, path being out_path "/" name. out_fd -1: nothing is copied, path
+ * is null, size and hash are told. What is refused (links, devices, several links,
+ * odd names, changed while read, past the bounds) is reported through `refused`,
+ * one line each, at most 100 and then a count. */
+int kiln_workdir_collect(int root_fd, const kiln_manifest *before, int out_fd,
+                         const char *out_path, json_t *output_files,
+                         void (*refused)(void *user, const char *name, const char *why),
+                         void *user, kiln_error *err);
+/* Writes bytes that did not come from the work directory (a displayed image) as an
+ * output file; a taken name gets -2, -3 ... */
+int kiln_output_file_add(int out_fd, const char *out_path, const char *name,
+                         const char *mime_type, const void *data, size_t length,
+                         json_t *output_files, kiln_error *err);
+/* By file name's extension; "application/octet-stream" else. Static. */
+const char *kiln_mime_type(const char *name);
+
+#endif

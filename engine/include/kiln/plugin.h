@@ -1,0 +1,395 @@
+/* kiln/plugin.h - everything that a Kiln plugin sees. C11 and C++.
+ *
+ * A plugin is a shared object. It has an ELF note with the ABI version (read
+ * before the object is opened) and one exported function that returns its
+ * `kiln_plugin`. It may have two halves:
+ *
+ *   the engine half  the callbacks of `kiln_plugin`, called in the engine on
+ *                    its one loop thread. It never runs a user's code and
+ *                    never blocks.
+ *   the worker half  `kiln_worker`, called in processes of its own. For a
+ *                    language that can be embedded it is all one needs: the
+ *                    engine does the zygote, the sessions, the confinement
+ *                    and the frames, and the engine half can stay empty.
+ *
+ * Every function is marked with its thread:
+ *   [loop]   the engine's loop thread
+ *   [worker] the single thread of a worker process
+ * Pointers that a callback receives are borrowed: valid until it returns.
+ * Structs begin with `size` and only ever grow at their end; whoever reads a
+ * struct reads no field beyond `size`. What is not there is 0. */
+#ifndef KILN_PLUGIN_H
+#define KILN_PLUGIN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The engine loads a plugin whose major equals its own and whose minor is not
+ * newer. Minor grows when a struct grows or a constant is added. */
+#define KILN_ABI_MAJOR 1
+#define KILN_ABI_MINOR 0
+
+/* ------------------------------------------------------------------ results */
+
+typedef enum kiln_status {
+    KILN_STATUS_OK = 0,          /* ran to its end */
+    KILN_STATUS_ERROR = 1,       /* raised, or exited non-zero */
+    KILN_STATUS_TIMEOUT = 2,     /* wall or CPU time was up */
+    KILN_STATUS_LIMIT = 3,       /* memory, processes, disk or files: name says which */
+    KILN_STATUS_CRASHED = 4,     /* died of a signal of its own, or without a verdict */
+    KILN_STATUS_INTERRUPTED = 5, /* the caller cancelled */
+    KILN_STATUS_DENIED = 6,      /* a policy refused; nothing ran */
+    KILN_STATUS_SKIPPED = 7,     /* validated and planned; nothing ran */
+    KILN_STATUS_UNAVAILABLE = 8, /* the engine or backend could not run it */
+} kiln_status;
+
+/* One execution in flight. A ticket whose execution has completed is stale;
+ * calls that carry one are counted, logged and dropped. */
+typedef struct kiln_ticket {
+    uint32_t slot;
+    uint32_t generation;
+} kiln_ticket;
+
+typedef enum kiln_stream {
+    KILN_STDOUT = 1,
+    KILN_STDERR = 2,
+} kiln_stream;
+
+typedef enum kiln_event_type {
+    KILN_EVENT_STREAM = 1, /* stream, data: raw bytes in order of arrival */
+    KILN_EVENT_DISPLAY = 2, /* json: {"data":{MIME:value},"metadata":{},"transient":{}?} */
+    KILN_EVENT_RESULT = 3,  /* json: as display; the value of the last expression */
+    KILN_EVENT_ERROR = 4,   /* json: {"name":"","value":"","traceback":[""]} */
+    KILN_EVENT_UPDATE = 5,  /* json: as display, with transient.display_id: replaces */
+    KILN_EVENT_CLEAR = 6,   /* json: {"wait":false}: forgets the outputs so far */
+    KILN_EVENT_DECISION = 7, /* json: {"action":"","detail":""}: shown among the decisions */
+} kiln_event_type;
+
+typedef struct kiln_event {
+    uint32_t size;
+    uint32_t type;   /* kiln_event_type */
+    uint32_t stream; /* kiln_stream, for KILN_EVENT_STREAM */
+    uint32_t reserved;
+    const char *data; /* stream bytes, or UTF-8 JSON text */
+    size_t length;    /* bytes */
+} kiln_event;
+
+/* How an execution ended. */
+typedef struct kiln_outcome {
+    uint32_t size;
+    uint32_t status; /* kiln_status */
+    bool has_exit_code;
+    int32_t exit_code;
+    int32_t signal;       /* 0: none */
+    const char *name;     /* errors[].name: the limit's or the error's name; may be NULL */
+    const char *message;  /* errors[].message, one line; NULL: no entry in errors beyond
+                             those that KILN_EVENT_ERROR made */
+    double cpu_ms;        /* < 0: unknown */
+    uint64_t max_rss_bytes; /* 0: unknown */
+    double compile_ms;    /* < 0: there was no compile phase */
+} kiln_outcome;
+
+#define KILN_OUTCOME_INIT \
+    {sizeof(kiln_outcome), KILN_STATUS_OK, false, 0, 0, NULL, NULL, -1.0, 0, -1.0}
+
+/* -------------------------------------------------------------------- input */
+
+/* 0 means "not limited here"; the engine has put in the smallest of what the
+ * configuration, the policies and the request say. */
+typedef struct kiln_limits {
+    uint32_t size;
+    uint64_t timeout_ms;    /* wall clock, for the whole execution */
+    uint64_t cpu_ms;        /* CPU time of the tree */
+    uint64_t memory;        /* bytes, the whole tree with tmpfs */
+    uint64_t processes;     /* processes and threads */
+    uint64_t output;        /* bytes kept per stream */
+    uint64_t disk;          /* bytes in the session's file system */
+    uint64_t files;         /* inodes in the session's file system */
+    uint64_t open_files;    /* descriptors a process */
+    uint64_t file_size;     /* bytes of one file */
+} kiln_limits;
+
+typedef struct kiln_input {
+    uint32_t size;
+    const char *session_id;
+    const char *code; /* UTF-8, no NUL, also NUL-terminated */
+    size_t code_length;
+    const char *cell_id;  /* NULL: none */
+    const char *language; /* never NULL */
+    const char *stdin_data; /* bytes; NULL: empty */
+    size_t stdin_length;
+    const char *const *args; /* NULL-terminated, never NULL */
+    const char *const *env;  /* "NAME=value", NULL-terminated, never NULL */
+    const char *const *input_files; /* names in the work directory, NULL-terminated; they
+                                       are there already when a backend sees this */
+    uint64_t execution_count; /* 1 for the first of the session */
+    kiln_limits limits;
+} kiln_input;
+
+/* --------------------------------------------------------------------- host */
+
+typedef struct kiln_host kiln_host;         /* the table below */
+typedef struct kiln_session kiln_session;   /* the engine's, opaque, lives from
+                                               session_open to session_close */
+typedef struct kiln_process kiln_process;   /* a confined process, the engine's */
+typedef struct kiln_watch kiln_watch;
+typedef struct kiln_timer kiln_timer;
+
+typedef enum kiln_plugin_log_level {
+    KILN_PLUGIN_LOG_ERROR = 0,
+    KILN_PLUGIN_LOG_WARNING = 1,
+    KILN_PLUGIN_LOG_INFO = 2,
+    KILN_PLUGIN_LOG_DEBUG = 3,
+} kiln_plugin_log_level;
+
+enum { KILN_READABLE = 1, KILN_WRITABLE = 2 };
+
+/* How a confined process ended. */
+typedef struct kiln_exit {
+    uint32_t size;
+    bool exited;        /* true: exit_code counts; false: signal counts */
+    int32_t exit_code;
+    int32_t signal;
+    bool timed_out;     /* killed because the wall clock was up */
+    bool cpu_exceeded;  /* killed because CPU time was up */
+    const char *limit;  /* name of the limit that ended it ("memory", ...), or NULL */
+    const char *error;  /* it could not be started: why, one line; or NULL */
+    double cpu_ms;      /* of the whole tree, as the kernel counted it */
+    uint64_t max_rss_bytes;
+    double wall_ms;
+} kiln_exit;
+
+/* A program to start, confined, inside a session's sandbox. */
+typedef struct kiln_spawn {
+    uint32_t size;
+    const char *const *argv; /* NULL-terminated; argv[0] is looked up in PATH inside */
+    const char *const *env;  /* "NAME=value" added to the small default environment */
+    const char *stdin_data;
+    size_t stdin_length;
+    const kiln_limits *limits; /* NULL: the session's */
+    void *user;
+    /* [loop] Bytes of a stream, in order of arrival. */
+    void (*on_output)(void *user, uint32_t stream, const char *data, size_t length);
+    /* [loop] Called exactly once, last; the process and all its descendants are
+     * gone and `process` is freed after it. */
+    void (*on_exit)(void *user, const kiln_exit *exit);
+} kiln_spawn;
+
+struct kiln_host {
+    uint32_t size;
+    uint16_t abi_major;
+    uint16_t abi_minor;
+
+    /* since 1.0; all [loop]; `host` is the pointer that init received */
+
+    void (*log)(const kiln_host *host, uint32_t level, const char *text);
+
+    /* The effective value of one of the plugin's declared options, as text:
+     * durations in milliseconds, sizes in bytes, booleans "true"/"false", lists
+     * with one space between words. Valid until fini. NULL: no such option. */
+    const char *(*option)(const kiln_host *host, const char *name);
+
+    /* Appends an output to the execution. 0; -ESTALE: stale ticket. */
+    int (*emit)(const kiln_host *host, kiln_ticket ticket, const kiln_event *event);
+    /* Ends the execution; exactly one for each execute that returned 0.
+     * 0; -ESTALE: stale ticket. May be called from inside execute. */
+    int (*complete)(const kiln_host *host, kiln_ticket ticket, const kiln_outcome *outcome);
+
+    /* Starts a program in the session's sandbox. *process is valid until
+     * on_exit has returned. 0; -ENOMEM, -EINVAL; everything later is on_exit. */
+    int (*spawn)(const kiln_host *host, kiln_session *session, const kiln_spawn *spawn,
+                 kiln_process **process);
+    /* Kills the program and all its descendants; on_exit still comes. */
+    void (*kill)(const kiln_host *host, kiln_process *process);
+
+    /* Writes a file into the session's work directory, replacing it.
+     * 0; -EINVAL: the name is not one relative path; else why writing failed. */
+    int (*write_file)(const kiln_host *host, kiln_session *session, const char *name,
+                      const void *data, size_t length, uint32_t mode);
+
+    /* Calls back while fd is ready; fd stays the caller's and must outlive the
+     * watch. NULL: out of memory. */
+    kiln_watch *(*watch)(const kiln_host *host, int fd, int events,
+                         void (*ready)(void *user, int fd, int events), void *user);
+    void (*unwatch)(const kiln_host *host, kiln_watch *watch);
+
+    /* Calls back once after `milliseconds`. The timer is freed after its call
+     * or by cancel. NULL: out of memory. */
+    kiln_timer *(*timer)(const kiln_host *host, uint64_t milliseconds,
+                         void (*fire)(void *user), void *user);
+    void (*cancel)(const kiln_host *host, kiln_timer *timer);
+
+    /* Growth: a table by name ("kiln.runtimes/1"), valid until fini, or NULL. */
+    const void *(*extension)(const kiln_host *host, const char *id);
+};
+
+/* Extension "kiln.runtimes/1": the [runtime LANGUAGE] sections. */
+#define KILN_EXTENSION_RUNTIMES "kiln.runtimes/1"
+typedef struct kiln_runtime {
+    uint32_t size;
+    const char *language;
+    const char *extension;       /* the first, with its dot */
+    const char *const *compile;  /* argv, NULL: nothing to compile; words may hold
+                                    {file} (the code) and {out} (the program) */
+    const char *const *run;      /* argv, likewise */
+} kiln_runtime;
+typedef struct kiln_runtimes {
+    uint32_t size;
+    const kiln_runtime *(*find)(const kiln_host *host, const char *language); /* or NULL */
+} kiln_runtimes;
+
+/* ------------------------------------------------------------- worker half */
+
+/* One cell, in a worker. */
+typedef struct kiln_cell {
+    uint32_t size;
+    const char *code; /* UTF-8, also NUL-terminated */
+    size_t code_length;
+    const char *cell_id; /* NULL: none */
+    uint64_t execution_count;
+    const char *stdin_data; /* what input() reads; NULL: empty */
+    size_t stdin_length;
+    const char *const *args; /* NULL-terminated, never NULL */
+    const char *const *env;  /* "NAME=value", never NULL */
+} kiln_cell;
+
+/* What a cell came to. */
+typedef struct kiln_verdict {
+    uint32_t size;
+    uint32_t status; /* KILN_STATUS_OK, _ERROR or _INTERRUPTED */
+    bool has_exit_code; /* the code asked to exit (sys.exit(3)) */
+    int32_t exit_code;
+} kiln_verdict;
+
+/* What a worker half may call. All [worker]. Every emit writes at once: what
+ * was emitted survives the worker's death. */
+typedef struct kiln_worker_host {
+    uint32_t size;
+    /* since 1.0 */
+    void (*emit)(const kiln_event *event);
+    /* As kiln_host.option. */
+    const char *(*option)(const char *name);
+    /* Before workers start: one line for the log, and for `kiln check`. */
+    void (*log)(uint32_t level, const char *text);
+} kiln_worker_host;
+
+typedef struct kiln_worker {
+    uint32_t size;
+    /* Once, in the zygote, inside the read-only root, without network: loads
+     * what sessions share. Single-threaded before and after. 0, or negative
+     * with *error set to one static line. */
+    int (*preload)(const kiln_worker_host *host, const char **error);
+    /* Once in each worker process, after the fork and fully confined, in the
+     * work directory. */
+    int (*start)(void);
+    /* Runs one cell. SIGINT asks it to stop and keep the state. */
+    int (*execute)(const kiln_cell *cell, kiln_verdict *verdict);
+    /* Optional. Tells of code without running it:
+     * {"imports":["numpy"],"import_lines":["import numpy as np"],
+     *  "names":[],"calls":["open","os.system"],"error":null|{"name","message","line","column"}}
+     * *json is valid until the next call. */
+    int (*analyze)(const char *code, size_t length, const char **json);
+} kiln_worker;
+
+/* ------------------------------------------------------------------- plugin */
+
+enum kiln_capability {
+    KILN_CAP_EXECUTE = 1 << 0,  /* requires execute */
+    KILN_CAP_SESSIONS = 1 << 1, /* keeps state from execution to execution: requires
+                                   session_open and session_close, or a worker */
+    KILN_CAP_INTERRUPT = 1 << 2, /* requires interrupt, or a worker */
+    KILN_CAP_WORKER = 1 << 3,   /* requires worker with preload, start, execute */
+    KILN_CAP_ANALYZE = 1 << 4,  /* requires worker with analyze */
+    KILN_CAP_PLAN = 1 << 5,     /* runs nothing: no sandbox is made for its sessions */
+};
+
+typedef enum kiln_option_type {
+    KILN_OPTION_STRING = 1,
+    KILN_OPTION_BOOL = 2,
+    KILN_OPTION_INTEGER = 3,
+    KILN_OPTION_DURATION = 4, /* "30s"; read as milliseconds */
+    KILN_OPTION_SIZE = 5,     /* "512M"; read as bytes */
+    KILN_OPTION_LIST = 6,     /* words between spaces or commas */
+} kiln_option_type;
+
+/* A key of the plugin's own section, [backend NAME]. */
+typedef struct kiln_option {
+    const char *name; /* NULL ends the list */
+    uint32_t type;    /* kiln_option_type */
+    const char *default_value; /* as it would stand in the file */
+    const char *help; /* one line */
+} kiln_option;
+
+/* The languages that a backend runs: NULL-terminated; the single word "*" stands
+ * for every [runtime] that is configured. */
+
+typedef struct kiln_plugin {
+    uint32_t size;
+    uint16_t abi_major;
+    uint16_t abi_minor;
+    uint64_t capabilities; /* enum kiln_capability */
+    const char *name;      /* the file's name without .so */
+    const char *version;
+    const char *summary; /* one line */
+    const char *const *languages;
+    const kiln_option *options; /* NULL: none */
+    const kiln_worker *worker;  /* NULL: none */
+
+    /* [loop] Optional. Called once before anything else. `host` lives until fini
+     * has returned. *self is handed to every other call. 0, or negative with
+     * *error set to one static line; then fini is not called. */
+    int (*init)(const kiln_host *host, void **self, const char **error);
+    /* [loop] Optional. Paired with a successful init; no execution is in flight. */
+    void (*fini)(void *self);
+
+    /* [loop] Optional, in pairs. *state is handed to execute. session_close comes
+     * once for each session_open that returned 0; no execution is in flight. */
+    int (*session_open)(void *self, kiln_session *session, void **state);
+    void (*session_close)(void *self, void *state);
+
+    /* [loop] Begins an execution and returns at once. 0: host->complete follows,
+     * exactly once; negative errno: it did not begin, and nothing follows. */
+    int (*execute)(void *self, kiln_ticket ticket, kiln_session *session, void *state,
+                   const kiln_input *input);
+    /* [loop] Asks a running execution to stop; it still completes. The engine
+     * kills the session's processes when the grace is over. */
+    void (*interrupt)(void *self, kiln_ticket ticket);
+} kiln_plugin;
+
+/* ------------------------------------------------------------ entry and note */
+
+#define KILN_PLUGIN_ENTRY "kiln_plugin_entry"
+#define KILN_NOTE_NAME "Kiln"
+#define KILN_NOTE_TYPE 1
+
+typedef struct kiln_note {
+    uint32_t name_size, desc_size, type;
+    char name[8];
+    uint32_t abi_major, abi_minor;
+} kiln_note;
+
+#if defined(__GNUC__)
+#define KILN_EXPORT __attribute__((visibility("default")))
+#endif
+
+/* At the end of the plugin's main file: KILN_PLUGIN(the_struct) */
+#define KILN_PLUGIN(plugin_struct)                                                          \
+    __attribute__((section(".note.kiln"), used, aligned(4))) static const kiln_note        \
+        kiln_plugin_note = {sizeof(KILN_NOTE_NAME), 2 * sizeof(uint32_t), KILN_NOTE_TYPE,   \
+                            KILN_NOTE_NAME, KILN_ABI_MAJOR, KILN_ABI_MINOR};                \
+    KILN_EXPORT const kiln_plugin *kiln_plugin_entry(void);                                 \
+    KILN_EXPORT const kiln_plugin *kiln_plugin_entry(void)                                  \
+    {                                                                                       \
+        return &(plugin_struct);                                                            \
+    }
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,88 @@
+/* policy.h - chains of Lua functions (input, ctx, next) -> result.
+ *
+ * One LuaJIT state a chain; each execution is a coroutine in it. The core calls
+ * kiln_policies_execute; the policies call the core back through
+ * kiln_policy_host. Nothing here knows backends or sessions. Thread: loop. */
+#ifndef KILN_POLICY_POLICY_H
+#define KILN_POLICY_POLICY_H
+
+#include "base/error.h"
+#include "config/config.h"
+#include "contract/input.h"
+#include "contract/result.h"
+
+#include <jansson.h>
+#include <uv.h>
+
+/* The execution that a chain is run for; the core's, borrowed for the chain's life. */
+typedef struct kiln_policy_context {
+    const char *session_id;
+    const char *execution_id;
+    uint64_t execution_count;      /* 1 for the session's first */
+    unsigned consecutive_failures; /* of the session, before this execution */
+    json_t *decisions;             /* array; ctx:decide appends {policy,action,detail} */
+    void *execution;               /* handed back to kiln_policy_host */
+} kiln_policy_context;
+
+/* What the core does for policies. `core` and `execution` are handed back. Each
+ * `done` is called exactly once, possibly before the call returns, and never after
+ * cancel() of its handle has returned. */
+typedef struct kiln_policy_host {
+    void *core;
+    /* Runs on a backend: `backend`, else request->backend, else the default. The
+     * request is borrowed for the call; result is borrowed for done. Failing to
+     * begin is a result too (unavailable). *handle is valid until done. */
+    void (*run)(void *core, void *execution, const kiln_request *request,
+                const char *backend, void (*done)(void *user, kiln_result *result),
+                void *user, void **handle);
+    /* analysis as plugin.h kiln_worker.analyze (borrowed), or NULL with error. */
+    void (*analyze)(void *core, void *execution, const char *language, const char *code,
+                    size_t length,
+                    void (*done)(void *user, json_t *analysis, const char *error),
+                    void *user, void **handle);
+    /* The notebook's get_imports: import lines of the session's earlier cells that
+     * succeeded, deduplicated, in order (array, borrowed), or NULL with error. */
+    void (*notebook_imports)(void *core, void *execution,
+                             void (*done)(void *user, json_t *lines, const char *error),
+                             void *user, void **handle);
+    /* Stops what `handle` stands for; its done will not be called. */
+    void (*cancel)(void *core, void *handle);
+    /* {"interpreter":{"stateful":true,"languages":["python"]},...}; borrowed. */
+    json_t *(*backends)(void *core);
+    /* A result for this execution in which nothing has run; one reference. */
+    kiln_result *(*result)(void *core, void *execution);
+} kiln_policy_host;
+
+typedef struct kiln_policies kiln_policies;
+typedef struct kiln_policy_run kiln_policy_run;
+
+/* Loads every chain of the config: [chain NAME] policies = a b c; script of policy
+ * NAME is [policy NAME] script, else SCRIPTS/NAME.lua. Declares the scripts'
+ * options to the config. -EINVAL: "scripts/x.lua:3: what". */
+int kiln_policies_load(uv_loop_t *loop, kiln_config *config, const char *scripts,
+                       const kiln_policy_host *host, kiln_policies **policies,
+                       kiln_error *err);
+/* No run is in flight. */
+void kiln_policies_free(kiln_policies *policies);
+
+/* Runs the chain around the request. done is called exactly once with a result
+ * (borrowed; decisions are in the context, not yet in the result); a policy that
+ * fails gives unavailable or denied ([policy NAME] on_failure), never a run.
+ * `request` must live until done. chain NULL: [engine] chain. */
+void kiln_policies_execute(kiln_policies *policies, const char *chain,
+                           const kiln_policy_context *context, kiln_request *request,
+                           void (*done)(void *user, kiln_result *result), void *user,
+                           kiln_policy_run **run);
+/* Cancels what the run waits for and ends it; done is called with interrupted,
+ * unless a backend is running: then its own end comes first. */
+void kiln_policies_cancel(kiln_policy_run *run);
+
+/* [{"chain","policies":[{"name","script","options":{...}}]}]. New reference. */
+json_t *kiln_policies_to_json(const kiln_policies *policies);
+
+/* ---- `kiln test` */
+/* Runs one NAME_test.lua with the testing table (fake backends, clock, results);
+ * prints TAP to stdout; returns the number of failed tests, or negative. */
+int kiln_policy_test_file(const char *path, kiln_error *err);
+
+#endif

@@ -1,0 +1,127 @@
+/* sandbox.h - how a process is confined. Linux; called in the process that is
+ * to be confined, single-threaded, in this order:
+ *
+ *   zygote      kiln_sandbox_enter_root   once: user, mount, net, ipc, uts, pid
+ *                                         namespaces, pivot_root onto the
+ *                                         read-only root
+ *   supervisor  kiln_sandbox_enter_session  once a session: its own mount, pid
+ *                                         (by the fork), ipc, uts, cgroup
+ *                                         namespaces; the session's tmpfs
+ *   worker      kiln_sandbox_lock         last, irrevocable: cgroup, rlimits,
+ *                                         descriptors, uid, capabilities,
+ *                                         no_new_privs, Landlock, seccomp
+ *
+ * Nothing here is called in the engine but kiln_sandbox_prepare and
+ * kiln_sandbox_probe. */
+#ifndef KILN_SANDBOX_SANDBOX_H
+#define KILN_SANDBOX_SANDBOX_H
+
+#include "base/error.h"
+
+#include <jansson.h>
+#include <kiln/plugin.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Layers, as [sandbox] require names them. */
+typedef enum kiln_layer {
+    KILN_LAYER_NAMESPACES = 1 << 0, /* "namespaces": user, pid, mount, net, ipc, uts */
+    KILN_LAYER_SECCOMP = 1 << 1,    /* "seccomp" */
+    KILN_LAYER_NO_NEW_PRIVS = 1 << 2, /* "no_new_privs" */
+    KILN_LAYER_LANDLOCK = 1 << 3,   /* "landlock" */
+    KILN_LAYER_CGROUP = 1 << 4,     /* "cgroup" */
+    KILN_LAYER_UIDS = 1 << 5,       /* "uids": a host uid a session */
+} kiln_layer;
+/* -EINVAL with a near match. */
+int kiln_layer_from_name(const char *name, kiln_layer *layer, kiln_error *err);
+
+/* What the whole engine's sandboxes share. Made in the engine, copied by fork
+ * or sent to the zygote. */
+typedef struct kiln_sandbox_policy {
+    unsigned required;   /* kiln_layer bits: without one of them nothing runs */
+    uid_t uid_base;      /* first host uid of the range, as root; 0: not root */
+    uint32_t uid_count;
+    bool private_network; /* a network namespace of each session's own */
+} kiln_sandbox_policy;
+
+/* A session's part. */
+typedef struct kiln_sandbox_session {
+    uint32_t index;      /* picks the uid: distinct among live sessions */
+    uint64_t disk;       /* bytes of its tmpfs */
+    uint64_t files;      /* inodes of its tmpfs */
+} kiln_sandbox_session;
+
+/* One process's part. */
+typedef struct kiln_sandbox_lock_spec {
+    kiln_limits limits;
+    uint32_t session_index;
+    const int *cgroup_fds; /* open cgroup.procs files to enter, engine-opened */
+    int cgroup_count;
+    int landlock_fd;       /* ruleset from kiln_sandbox_landlock, or -1 */
+    const int *keep_fds;   /* descriptors that stay open beside 0, 1, 2; ascending */
+    int keep_count;
+    unsigned required;     /* layers that must hold */
+} kiln_sandbox_lock_spec;
+
+/* Where things are inside. */
+#define KILN_INSIDE_WORK "/work" /* the session's work directory */
+#define KILN_INSIDE_CODE "/code" /* programs that a compile phase made */
+
+/* Zygote. After it: uid 0 of the new user namespace, pid 1 of the new pid
+ * namespace is NOT this process (it is forked by the caller after
+ * unshare; see zygote.c). Makes the root: /usr /bin /lib* /sbin read-only, a
+ * reduced /etc, /dev, empty /proc /work /tmp /code. */
+int kiln_sandbox_enter_root(const kiln_sandbox_policy *policy, kiln_error *err);
+/* A Landlock ruleset for the tree that enter_root made; -1 with *err.code 0 where the
+ * kernel has none. Usable by any number of later kiln_sandbox_lock calls. */
+int kiln_sandbox_landlock(kiln_error *err);
+/* Builds the seccomp program once in this process; later locks in it and in its
+ * children load it. */
+int kiln_sandbox_seccomp_prepare(kiln_error *err);
+
+/* Supervisor, pid 1 of the session's pid namespace. Mounts /proc and the tmpfs with
+ * work, code, tmp and shm; *root_fd is an O_PATH|O_DIRECTORY descriptor of the
+ * tmpfs (work/ and code/ are in it), for the engine. */
+int kiln_sandbox_enter_session(const kiln_sandbox_policy *policy,
+                               const kiln_sandbox_session *session, int *root_fd,
+                               kiln_error *err);
+
+/* Worker or program, child of the supervisor. Only returns 0 when every required
+ * layer holds; the caller must _exit on failure. */
+int kiln_sandbox_lock(const kiln_sandbox_policy *policy, const kiln_sandbox_lock_spec *spec,
+                      kiln_error *err);
+
+/* ---- cgroups, engine side */
+
+typedef struct kiln_cgroup kiln_cgroup; /* one a session */
+typedef struct kiln_cgroup_usage {
+    double cpu_ms;             /* < 0: unknown */
+    uint64_t max_memory_bytes; /* peak; 0: unknown */
+    uint64_t oom_kills;
+    uint64_t pids_refused; /* forks that the processes limit refused */
+} kiln_cgroup_usage;
+
+/* What the machine has: finds v2 with delegation, v1 or hybrid, or nothing. Once,
+ * in the engine, before the first kiln_cgroup_create. 0, or why there is none. */
+int kiln_cgroup_init(kiln_error *err);
+/* Removes what earlier engines left that are no longer alive; returns how many. */
+int kiln_cgroup_sweep(void);
+/* A group named after this engine and `name`. NULL with *err.code 0: no cgroups. */
+kiln_cgroup *kiln_cgroup_create(const char *name, const kiln_limits *limits, kiln_error *err);
+/* Descriptors of cgroup.procs to enter by writing "0"; the group's own. */
+const int *kiln_cgroup_fds(const kiln_cgroup *group, int *count);
+int kiln_cgroup_set_limits(kiln_cgroup *group, const kiln_limits *limits, kiln_error *err);
+void kiln_cgroup_read(const kiln_cgroup *group, kiln_cgroup_usage *usage);
+/* Kills what is in it, removes it and frees. Does not block: what the kernel still
+ * holds is left for the next sweep. */
+void kiln_cgroup_destroy(kiln_cgroup *group);
+
+/* ---- engine side */
+
+/* What this machine can confine, layer by layer, found by trying it in children:
+ * [{"layer","available":bool,"required":bool,"detail","advice":null|""}]. New
+ * reference; NULL on failure. */
+json_t *kiln_sandbox_probe(const kiln_sandbox_policy *policy, kiln_error *err);
+
+#endif

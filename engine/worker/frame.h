@@ -1,0 +1,82 @@
+/* frame.h - what goes between the engine and a worker, in either direction.
+ *
+ * THE FORMAT (this comment is the one document of it)
+ *
+ *   A frame is an 8-byte header and a payload.
+ *     bytes 0-3  payload length, unsigned, little endian
+ *     byte  4    type
+ *     byte  5    version, 1
+ *     bytes 6-7  0
+ *
+ *   engine -> worker
+ *     0x01 EXECUTE  JSON {"id":1,"code":"","cell_id":null,"execution_count":1,
+ *                         "args":[],"env":[],"stdin":null|"<base64>"}
+ *     0x02 ANALYZE  JSON {"id":1,"code":""}
+ *   worker -> engine
+ *     0x41 STDOUT   raw bytes
+ *     0x42 STDERR   raw bytes
+ *     0x43 DISPLAY, 0x44 RESULT, 0x45 ERROR, 0x46 UPDATE, 0x47 CLEAR
+ *                   JSON as kiln_event's in plugin.h
+ *     0x50 DONE     JSON {"id":1,"status":"ok"|"error"|"interrupted",
+ *                         "exit_code":null|0..255,"cpu_ms":0.1,"max_rss_bytes":0}
+ *     0x51 ANALYSIS JSON {"id":1,"analysis":{...}} as kiln_worker.analyze
+ *     0x52 READY    empty: start() is done (sent once, first)
+ *     0x53 FAILED   raw text: start() failed; the worker exits
+ *
+ *   An EXECUTE is answered by any number of 0x41-0x47 and one DONE with its id.
+ *   Anything else, in type, length, version, order or shape, is a bad frame and
+ *   ends the worker. SIGINT to the worker asks the running cell to stop.
+ *
+ * The decoder trusts nothing; the encoder cannot fail but for memory. */
+#ifndef KILN_WORKER_FRAME_H
+#define KILN_WORKER_FRAME_H
+
+#include "base/buffer.h"
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    KILN_FRAME_HEADER = 8,
+    KILN_FRAME_VERSION = 1,
+    KILN_FRAME_TO_WORKER_MAX = 128 << 20, /* bytes of payload */
+    KILN_FRAME_TO_ENGINE_MAX = 32 << 20,
+};
+
+typedef enum kiln_frame_type {
+    KILN_FRAME_EXECUTE = 0x01,
+    KILN_FRAME_ANALYZE = 0x02,
+    KILN_FRAME_STDOUT = 0x41,
+    KILN_FRAME_STDERR = 0x42,
+    KILN_FRAME_DISPLAY = 0x43,
+    KILN_FRAME_RESULT = 0x44,
+    KILN_FRAME_ERROR = 0x45,
+    KILN_FRAME_UPDATE = 0x46,
+    KILN_FRAME_CLEAR = 0x47,
+    KILN_FRAME_DONE = 0x50,
+    KILN_FRAME_ANALYSIS = 0x51,
+    KILN_FRAME_READY = 0x52,
+    KILN_FRAME_FAILED = 0x53,
+} kiln_frame_type;
+
+typedef struct kiln_frame {
+    kiln_frame_type type;
+    const char *payload; /* borrowed from the buffer it was decoded from */
+    size_t length;
+} kiln_frame;
+
+void kiln_frame_header(unsigned char header[KILN_FRAME_HEADER], kiln_frame_type type,
+                       uint32_t length);
+/* Appends header and payload; 0, -ENOMEM, -E2BIG. */
+int kiln_frame_append(kiln_buffer *out, kiln_frame_type type, const void *payload,
+                      size_t length);
+
+/* Looks at the front of data. 1: *frame is filled and *used bytes belong to it;
+ * 0: more bytes are needed (*used is what the whole frame needs, if the header is
+ * there, else 8); -EPROTO: a bad frame, err says why. `to_engine` tells which
+ * direction's types and sizes are allowed. */
+int kiln_frame_decode(const char *data, size_t length, bool to_engine, kiln_frame *frame,
+                      size_t *used, kiln_error *err);
+
+#endif

@@ -1,0 +1,100 @@
+/* sandboxed.h - the engine's side of confined processes. Thread: loop.
+ *
+ * Three kinds of process stand behind it:
+ *   zygote      `kiln worker [PLUGIN.so]`, one a plugin with a worker half and one
+ *               bare one for programs; confined root, forks supervisors on request
+ *   supervisor  pid 1 of a session's pid namespace; forks workers and programs,
+ *               reaps, reports, kills; never runs a user's code
+ *   worker      a fork that runs the plugin's worker half, or a program (execve)
+ * When the engine dies, however, all of them die with it: each holds a parent-death
+ * signal and a control socket whose end it notices.
+ *
+ * Everything is asynchronous and pipelined: requests may be made before the
+ * processes exist. */
+#ifndef KILN_WORKER_SANDBOXED_H
+#define KILN_WORKER_SANDBOXED_H
+
+#include "base/error.h"
+#include "base/log.h"
+#include "sandbox/sandbox.h"
+#include "worker/frame.h"
+
+#include <kiln/plugin.h>
+#include <uv.h>
+
+typedef struct kiln_zygote kiln_zygote;
+typedef struct kiln_sandbox kiln_sandbox; /* a session's supervisor and file system */
+typedef struct kiln_guest kiln_guest;     /* a worker: speaks frames, keeps state */
+/* kiln_process (plugin.h) is a program: streams, exit */
+
+typedef struct kiln_zygote_spec {
+    uv_loop_t *loop;
+    const char *executable;     /* of kiln itself */
+    const char *plugin;         /* path of PLUGIN.so, NULL: bare */
+    const char *const *options; /* "name=value" for kiln_worker_host.option, NULL-terminated */
+    kiln_sandbox_policy policy;
+    kiln_log_level log_level;
+} kiln_zygote_spec;
+
+/* Starts the process and returns; requests are queued until it is ready. If it
+ * cannot start, every sandbox that was asked of it fails with the reason. A zygote
+ * that dies is started again by the next request. */
+int kiln_zygote_start(const kiln_zygote_spec *spec, kiln_zygote **zygote, kiln_error *err);
+/* Kills it; sandboxes of it must be closed before. */
+void kiln_zygote_stop(kiln_zygote *zygote);
+/* The reason why it cannot be used, or NULL while it may be. */
+const char *kiln_zygote_failure(const kiln_zygote *zygote);
+
+/* A session's sandbox. `name` is for the cgroup. limits.disk and .files size its
+ * tmpfs; memory, processes go to its cgroup. `ready` is called once: root_fd >= 0
+ * (the sandbox's own, O_PATH, to be used with openat2 beneath) or -1 with err. */
+int kiln_sandbox_open(kiln_zygote *zygote, const char *name, const kiln_limits *limits,
+                      void (*ready)(void *user, int root_fd, const kiln_error *err),
+                      void *user, kiln_sandbox **sandbox, kiln_error *err);
+/* -1 before ready. */
+int kiln_sandbox_root_fd(const kiln_sandbox *sandbox);
+/* Kills everything in it and frees it; pending on_exit callbacks come first, from
+ * within this call. Nothing of it is left: processes, mounts, cgroup, descriptors. */
+void kiln_sandbox_close(kiln_sandbox *sandbox);
+/* Kills every process in it but the supervisor. */
+void kiln_sandbox_kill(kiln_sandbox *sandbox);
+/* What its cgroup says; all unknown without one. */
+void kiln_sandbox_usage(const kiln_sandbox *sandbox, kiln_cgroup_usage *usage);
+
+/* ---- programs; spawn as in plugin.h */
+int kiln_process_spawn(kiln_sandbox *sandbox, const kiln_spawn *spawn, kiln_process **process,
+                       kiln_error *err);
+void kiln_process_kill(kiln_process *process);
+
+/* ---- workers */
+typedef struct kiln_guest_callbacks {
+    /* Output frames 0x41-0x47, and bytes that the process wrote to descriptors 1 and
+     * 2 itself (as STDOUT, STDERR). */
+    void (*on_event)(void *user, const kiln_event *event);
+    /* DONE: of the running cell; usage is the worker's own word. */
+    void (*on_done)(void *user, const kiln_verdict *verdict, double cpu_ms,
+                    uint64_t max_rss_bytes);
+    /* ANALYSIS; borrowed. */
+    void (*on_analysis)(void *user, json_t *analysis);
+    /* The worker is gone (exit->error says so for a bad frame); once, last. */
+    void (*on_exit)(void *user, const kiln_exit *exit);
+} kiln_guest_callbacks;
+
+int kiln_guest_start(kiln_sandbox *sandbox, const kiln_limits *limits,
+                     const kiln_guest_callbacks *callbacks, void *user, kiln_guest **guest,
+                     kiln_error *err);
+/* One cell at a time; -EBUSY otherwise. */
+int kiln_guest_execute(kiln_guest *guest, const kiln_input *input, kiln_error *err);
+int kiln_guest_analyze(kiln_guest *guest, const char *code, size_t length, kiln_error *err);
+/* SIGINT. */
+void kiln_guest_interrupt(kiln_guest *guest);
+/* SIGKILL to all of its sandbox; on_exit still comes. `reason` becomes
+ * exit->limit, or NULL; timed_out and cpu_exceeded are handed through. */
+void kiln_guest_kill(kiln_guest *guest);
+
+/* ---- the processes' own main functions, called by `kiln worker` */
+/* argv[1] = PLUGIN.so or "-"; the control socket is descriptor 3. Returns the exit
+ * status. */
+int kiln_zygote_main(int argc, char **argv);
+
+#endif
