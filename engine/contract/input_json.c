@@ -1,6 +1,7 @@
 /* The JSON shape of CodeExecutionInput. */
 #include "contract/input.h"
 
+#include "base/buffer.h"
 #include "base/cleanup.h"
 
 #include <errno.h>

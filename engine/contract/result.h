@@ -68,10 +68,13 @@ int kiln_result_from_json(const json_t *json, kiln_result **result, kiln_error *
 
 /* ---- the log of one running execution -> outputs */
 
+enum { KILN_OUTPUTS_MAX = 10000 };
 typedef struct kiln_output_log kiln_output_log;
 
 /* Writes into result->outputs and ->truncated; keeps at most `limit` bytes a
- * stream, and as much again of display data. Borrowed result. */
+ * stream, four times as much of display data, and KILN_OUTPUTS_MAX entries: past
+ * those a stream's text goes on in one last entry of its own, out of order but not
+ * lost. Borrowed result. */
 kiln_output_log *kiln_output_log_new(kiln_result *result, uint64_t limit);
 /* Bytes as they come; characters cut between two calls are put together, what
  * is not UTF-8 becomes U+FFFD; neighbours of the same stream become one output.
