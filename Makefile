@@ -1,40 +1,241 @@
-# Kiln. `make run` and `make test` are all a new machine needs.
+# Kiln. `make run` and `make test` are all that a new machine needs: they install
+# what is missing. `make help` lists the rest.
 
-BUILD ?= build
-CC ?= gcc
+BUILD     ?= build
+PREFIX    ?= /usr/local
+DESTDIR   ?=
+CC        ?= gcc
+AR        ?= ar
+CFLAGS    ?= -O2 -g
+JOBS      ?= $(shell nproc)
+PYTHON    ?= /usr/bin/python3
 PYTHON_CONFIG ?= /usr/bin/python3-config
-PKGS = luajit libuv jansson libsodium libseccomp libffi
+FUZZ_SECONDS  ?= 30
 
+ifeq ($(origin CC),default)
+CC = gcc
+endif
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+# ------------------------------------------------------------------- packages
+# Debian's names. What is asked for is what a goal uses, and no more.
+PACKAGES_RUN = gcc libc6-dev make pkg-config bash python3 libpython3-dev python3-matplotlib \
+  libluajit-5.1-dev libuv1-dev libjansson-dev libsodium-dev libseccomp-dev libinih-dev
+PACKAGES_TEST = $(PACKAGES_RUN) luajit perl libcmocka-dev python3-nbformat python3-numpy \
+  python3-pandas lua5.4 $(if $(shell command -v node),,nodejs)
+PACKAGES_LINT = $(PACKAGES_TEST) clang clang-format clang-tidy cppcheck
+PACKAGES_FUZZ = $(PACKAGES_TEST) clang libclang-rt-14-dev
+PACKAGES_BENCH = $(PACKAGES_TEST) bubblewrap jupyter-nbconvert jupyter-core python3-ipykernel \
+  python3-nbclient
+PACKAGES_REAL = $(PACKAGES_BENCH) python-skimage-doc python-sklearn-doc python-statsmodels-doc \
+  libpython3.11-testsuite python3-skimage python3-sklearn python3-statsmodels
+
+# ---------------------------------------------------------------------- flags
+PKGS = luajit libuv jansson libsodium libseccomp inih
 WARNINGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Werror
-CFLAGS ?= -O2 -g
-CPPFLAGS += -D_GNU_SOURCE -Iengine -Iengine/include
-KILN_CFLAGS = -std=gnu17 -fvisibility=hidden -fPIE -MMD -MP $(WARNINGS) $(shell pkg-config --cflags $(PKGS))
-LDLIBS = $(shell pkg-config --libs $(PKGS)) -linih -ldl
+HARDENING = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+HARDENING_LD = -Wl,-z,relro,-z,now -Wl,--as-needed -Wl,-z,defs
+ifdef SANITIZE
+# _FORTIFY_SOURCE hides calls from ASan.
+HARDENING = -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=undefined
+HARDENING_LD = -fsanitize=$(SANITIZE)
+endif
+ifdef COVERAGE
+HARDENING = --coverage
+HARDENING_LD = --coverage
+endif
 
+# Asked once, when the first recipe needs it: the packages may have just come.
+once = $(eval $(1) := $(shell $(2)))$($(1))
+PKG_CFLAGS = $(call once,PKG_CFLAGS,pkg-config --cflags $(PKGS))
+PKG_LIBS = $(call once,PKG_LIBS,pkg-config --libs $(PKGS))
+CMOCKA = $(call once,CMOCKA,pkg-config --cflags --libs cmocka)
+PYTHON_CFLAGS = $(call once,PYTHON_CFLAGS,$(PYTHON_CONFIG) --includes | sed 's/-I/-isystem /g')
+PYTHON_LIBS = $(call once,PYTHON_LIBS,$(PYTHON_CONFIG) --embed --ldflags)
+
+COMMON = -std=gnu17 -D_GNU_SOURCE $(WARNINGS) $(HARDENING) $(CPPFLAGS) $(CFLAGS) -MMD -MP
+ENGINE_CFLAGS = $(COMMON) -fPIE -fvisibility=hidden -Iengine -Iengine/include
+# A plugin sees the public header and its own folder, nothing else of ours. -Wa:
+# the assembler looks for .incbin files there, too.
+PLUGIN_CFLAGS = $(COMMON) -fPIC -fvisibility=hidden -Iengine/include -I$(@D:$(BUILD)/%=%) \
+  -Wa,-I$(@D:$(BUILD)/%=%)
+
+# ---------------------------------------------------------------------- files
 ENGINE_SOURCES := $(wildcard engine/*/*.c)
 ENGINE_OBJECTS := $(ENGINE_SOURCES:%.c=$(BUILD)/%.o)
-PLUGINS := $(notdir $(wildcard plugins/*))
+MAIN := $(BUILD)/engine/cli/main.o
+PLUGINS := $(notdir $(patsubst %/,%,$(dir $(wildcard plugins/*/*.c))))
+PLUGINS := $(sort $(PLUGINS))
+PLUGIN_SOURCES := $(wildcard plugins/*/*.c)
+TEST_PLUGINS := $(patsubst %.c,$(BUILD)/%.so,$(wildcard t/plugins/*.c))
+UNITS := $(patsubst %.c,$(BUILD)/%,$(wildcard t/unit/*_test.c))
+UNIT_HELPERS := $(filter-out %_test.c,$(wildcard t/unit/*.c))
+BENCHES := $(patsubst %.c,$(BUILD)/%,$(wildcard t/bench/*.c))
+FUZZERS := $(patsubst %.c,$(BUILD)/%,$(wildcard t/fuzz/*_fuzz.c))
+HEADERS := $(wildcard engine/*/*.h engine/include/kiln/*.h plugins/*/*.h t/*/*.h)
+C_SOURCES := $(ENGINE_SOURCES) $(PLUGIN_SOURCES) $(wildcard t/*/*.c)
 
+# ---------------------------------------------------------------------- build
 all: $(BUILD)/kiln $(PLUGINS:%=$(BUILD)/plugins/%.so)
 
-$(BUILD)/kiln: $(ENGINE_OBJECTS)
-	$(CC) $(CFLAGS) $(LDFLAGS) -rdynamic -pie -o $@ $^ $(LDLIBS)
+$(BUILD)/kiln: $(MAIN) $(BUILD)/libkiln.a
+	$(CC) $(CFLAGS) $(HARDENING_LD) $(LDFLAGS) -pie -o $@ $^ $(PKG_LIBS)
+
+# For the unit tests, fuzzers and benchmarks as much as for kiln itself. Made
+# anew each time, so that a deleted source leaves no object behind.
+$(BUILD)/libkiln.a: $(filter-out $(MAIN),$(ENGINE_OBJECTS))
+	@rm -f $@
+	$(AR) rcs $@ $^
 
 $(BUILD)/engine/%.o: engine/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(KILN_CFLAGS) -c -o $@ $<
+	$(CC) $(ENGINE_CFLAGS) $(PKG_CFLAGS) -c -o $@ $<
 
-# A plugin sees the public header and its own folder, nothing else of ours.
-$(BUILD)/plugins/interpreter.so: PLUGIN_CFLAGS = $(shell $(PYTHON_CONFIG) --includes)
-$(BUILD)/plugins/interpreter.so: PLUGIN_LIBS = $(shell $(PYTHON_CONFIG) --embed --ldflags)
-.SECONDEXPANSION:
-$(BUILD)/plugins/%.so: $$(wildcard plugins/%/*.c plugins/%/*.h plugins/%/*.py) engine/include/kiln/plugin.h Makefile
+$(BUILD)/plugins/%.o: plugins/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) -D_GNU_SOURCE -Iengine/include -Iplugins/$* $(CFLAGS) -std=gnu17 -fvisibility=hidden -fPIC -shared \
-	  $(WARNINGS) $(PLUGIN_CFLAGS) $(LDFLAGS) -Wl,-z,defs -o $@ $(filter %.c,$^) $(PLUGIN_LIBS)
+	$(CC) $(PLUGIN_CFLAGS) -c -o $@ $<
+
+# The interpreter carries its Python sources inside.
+$(BUILD)/plugins/interpreter/%.o: PLUGIN_CFLAGS += $(PYTHON_CFLAGS)
+$(patsubst %.c,$(BUILD)/%.o,$(wildcard plugins/interpreter/*.c)): \
+  $(wildcard plugins/interpreter/*.py)
+$(BUILD)/plugins/interpreter.so: PLUGIN_LIBS = $(PYTHON_LIBS)
+
+define plugin
+$(BUILD)/plugins/$(1).so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard plugins/$(1)/*.c))
+	$$(CC) $$(CFLAGS) $$(HARDENING_LD) $$(LDFLAGS) -shared -o $$@ $$^ $$(PLUGIN_LIBS)
+endef
+$(foreach name,$(PLUGINS),$(eval $(call plugin,$(name))))
+
+$(BUILD)/t/plugins/%.so: t/plugins/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(PLUGIN_CFLAGS) $(HARDENING_LD) $(LDFLAGS) -shared -o $@ $<
+
+$(BUILD)/t/unit/%: t/unit/%.c $(UNIT_HELPERS) $(BUILD)/libkiln.a Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ENGINE_CFLAGS) -It/unit $(PKG_CFLAGS) $(HARDENING_LD) $(LDFLAGS) -pie -o $@ $< \
+	  $(UNIT_HELPERS) $(BUILD)/libkiln.a $(CMOCKA) $(PKG_LIBS)
+
+$(BUILD)/t/bench/%: t/bench/%.c $(BUILD)/libkiln.a Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ENGINE_CFLAGS) $(PKG_CFLAGS) $(HARDENING_LD) $(LDFLAGS) -pie -o $@ $< \
+	  $(BUILD)/libkiln.a $(PKG_LIBS)
+
+# ----------------------------------------------------------------------- goals
+SUBMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
+
+run: packages-run
+	@$(SUBMAKE) all
+	@.make/run $(BUILD)
+
+test: packages-test
+	@$(SUBMAKE) suite
+
+# Everything that prove runs, in one call, so that its summary counts everything.
+SUITE = $(wildcard t/*.t) $(UNITS)
+suite: all $(TEST_PLUGINS) $(UNITS)
+	@test -n "$(strip $(SUITE))" || { echo 'make test: there are no tests in t/' >&2; exit 1; }
+	@KILN="$${KILN:-$(abspath $(BUILD))/kiln}" KILN_BUILD=$(abspath $(BUILD)) \
+	  LUA_PATH='t/lib/?.lua;;' CMOCKA_MESSAGE_OUTPUT=TAP MAKEFLAGS= MAKELEVEL= \
+	  prove -j$(JOBS) --exec '' $(PROVE_FLAGS) $(SUITE) </dev/null 2>&1 | tee $(BUILD)/test.log
+
+# The suite again under ASan and UBSan, in a build folder of its own. Leaks: the
+# worker embeds Python, which keeps its own to the end, so they are looked for in
+# the unit tests alone (t/unit/leaks.c).
+SANITIZERS = ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:handle_segv=0:detect_stack_use_after_return=1 \
+  UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
+sanitize: packages-test
+	@$(SANITIZERS) KILN_SANITIZE=1 $(SUBMAKE) BUILD=$(BUILD)/sanitize SANITIZE=address,undefined \
+	  CFLAGS='-O1 -g' suite
+
+coverage: packages-test
+	@.make/packages gcovr
+	@$(SUBMAKE) BUILD=$(BUILD)/coverage COVERAGE=1 CFLAGS='-O0 -g' suite
+	@gcovr -r . --object-directory $(BUILD)/coverage -f engine -f plugins --txt-summary
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/kiln/plugins \
+	  $(DESTDIR)$(PREFIX)/share/kiln/conf $(DESTDIR)$(PREFIX)/share/kiln/scripts \
+	  $(DESTDIR)$(PREFIX)/include/kiln
+	install -m 755 $(BUILD)/kiln $(DESTDIR)$(PREFIX)/bin/kiln
+	install -m 755 $(PLUGINS:%=$(BUILD)/plugins/%.so) $(DESTDIR)$(PREFIX)/lib/kiln/plugins
+	install -m 644 $(wildcard conf/*.ini) $(DESTDIR)$(PREFIX)/share/kiln/conf
+	install -m 644 $(wildcard scripts/*.lua) $(DESTDIR)$(PREFIX)/share/kiln/scripts
+	install -m 644 engine/include/kiln/plugin.h $(DESTDIR)$(PREFIX)/include/kiln
 
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all clean
--include $(ENGINE_OBJECTS:.o=.d)
+# ----------------------------------------------------------------------- lint
+# A stamp a file, so that only what changed is looked at again.
+TIDY = $(C_SOURCES:%=$(BUILD)/lint/%.tidy)
+lint: packages-lint
+	@$(SUBMAKE) lint-format lint-cppcheck lint-scripts $(TIDY)
+	@echo 'lint: clean'
+
+lint-format:
+	@clang-format --dry-run -Werror $(C_SOURCES) $(HEADERS)
+
+lint-cppcheck:
+	@mkdir -p $(BUILD)/lint/cppcheck
+	@cppcheck --quiet --enable=warning,performance,portability --inline-suppr --std=c11 \
+	  --suppressions-list=.cppcheck --error-exitcode=1 -j$(JOBS) \
+	  --cppcheck-build-dir=$(BUILD)/lint/cppcheck -D__GNUC__ -D__x86_64__ -D__linux__ \
+	  -Iengine -Iengine/include engine plugins t
+
+lint-scripts:
+	@for f in $(wildcard scripts/*.lua t/lib/*.lua) $$(grep -l '^#!.*luajit' /dev/null $(wildcard t/*.t)); \
+	  do luajit -bl "$$f" >/dev/null || exit 1; done
+	@for f in $(wildcard plugins/*/*.py t/*/*.py); do $(PYTHON) -c \
+	  'import sys; compile(open(sys.argv[1]).read(), sys.argv[1], "exec")' "$$f" || exit 1; done
+
+$(BUILD)/lint/%.tidy: % $(HEADERS) .clang-tidy
+	@mkdir -p $(@D)
+	clang-tidy --quiet $< -- -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -Iengine -Iengine/include \
+	  -It/unit -I$(dir $<) $(PKG_CFLAGS) $(PYTHON_CFLAGS) 2>$@.log || { cat $@.log; exit 1; }
+	@touch $@
+
+# ---------------------------------------------------------------- fuzz, bench
+# Built by clang, from the engine's own sources with every sanitizer.
+fuzz: packages-fuzz
+	@$(SUBMAKE) fuzz-run BUILD=$(BUILD)/fuzz CC=clang SANITIZE=fuzzer-no-link,address,undefined \
+	  CFLAGS='-O1 -g'
+fuzz-run: $(FUZZERS)
+	@test -n "$(FUZZERS)" || { echo 'make fuzz: there are no fuzzers in t/fuzz/' >&2; exit 1; }
+	@t/fuzz/run $(FUZZ_SECONDS) $(FUZZERS)
+$(BUILD)/t/fuzz/%: t/fuzz/%.c $(BUILD)/libkiln.a Makefile
+	@mkdir -p $(@D)
+	$(CC) $(filter-out -Wmissing-prototypes,$(ENGINE_CFLAGS)) $(PKG_CFLAGS) \
+	  -fsanitize=fuzzer,address,undefined -o $@ $< $(BUILD)/libkiln.a $(PKG_LIBS)
+
+bench: packages-bench
+	@$(SUBMAKE) all $(BENCHES)
+	@$(PYTHON) t/bench/bench.py --build $(BUILD) --json $(BUILD)/bench.json $(BENCH_FLAGS)
+
+real: packages-real
+	@$(SUBMAKE) all
+	@$(PYTHON) t/real/compare.py --build $(BUILD) $(REAL_FLAGS)
+
+packages-%:
+	@.make/packages $(PACKAGES_$(shell echo $* | tr a-z A-Z))
+
+help:
+	@echo 'make run       install what is missing, build, run the examples'
+	@echo 'make test      install what is missing, build, run every test'
+	@echo 'make           build build/kiln and its plugins'
+	@echo 'make install   PREFIX=/usr/local DESTDIR='
+	@echo 'make lint      clang-format, clang-tidy, cppcheck'
+	@echo 'make sanitize  the tests under ASan and UBSan'
+	@echo 'make fuzz      each decoder for FUZZ_SECONDS=30'
+	@echo 'make bench     the cost, beside floors, peers and targets'
+	@echo 'make real      notebooks that others wrote, beside jupyter nbconvert'
+	@echo 'make coverage  line coverage of the tests'
+	@echo 'make clean'
+
+.PHONY: all run test suite sanitize coverage install clean lint lint-format lint-cppcheck \
+  lint-scripts fuzz fuzz-run bench real help
+-include $(ENGINE_OBJECTS:.o=.d) $(PLUGIN_SOURCES:%.c=$(BUILD)/%.d) $(UNITS:=.d) \
+  $(TEST_PLUGINS:.so=.d) $(BENCHES:=.d) $(FUZZERS:=.d)
