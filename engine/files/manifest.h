@@ -1,0 +1,48 @@
+/* manifest.h - the inside of kiln_manifest, for collect.c. */
+#ifndef KILN_FILES_MANIFEST_H
+#define KILN_FILES_MANIFEST_H
+
+#include "files/workdir.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+#include <time.h>
+
+enum {
+    /* Entries that are looked at; the session's `files` limit is far below it. What the
+     * code can make beyond it is told, not walked. */
+    KILN_MANIFEST_ENTRIES_MAX = 200000,
+};
+
+/* Everything but folders that were entered. */
+typedef struct kiln_manifest_entry {
+    char *name; /* relative to the work directory */
+    mode_t mode;
+    nlink_t links;
+    ino_t inode;
+    off_t size;
+    struct timespec mtime, ctime;
+    bool racy; /* may be changed again without a change of its times: see manifest.c */
+    bool hashed;
+    unsigned char hash[32]; /* of a racy file's content, when hashed */
+} kiln_manifest_entry;
+
+struct kiln_manifest {
+    kiln_manifest_entry *entries; /* by name */
+    size_t count;
+    size_t capacity;
+    bool cut;        /* KILN_MANIFEST_ENTRIES_MAX was reached */
+    bool unreadable; /* a folder could not be read */
+};
+
+/* As kiln_manifest_take, of an open work directory; `hash` tells racy files' content. */
+kiln_manifest *kiln_manifest_walk(int work_fd, bool hash, kiln_error *err);
+const kiln_manifest_entry *kiln_manifest_find(const kiln_manifest *manifest, const char *name);
+/* `now` is what it was in `before`; reads the file when only its content can tell. */
+bool kiln_manifest_same(int work_fd, const kiln_manifest_entry *before,
+                        const kiln_manifest_entry *now);
+
+/* Opens "work" in the session's root; -1-like negative errno with err. */
+int kiln_workdir_open(int root_fd, const char *area, kiln_error *err);
+
+#endif
