@@ -1,6 +1,7 @@
 #include "files/beneath.h"
 
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "contract/input.h"
 
 #include <errno.h>
@@ -65,52 +66,25 @@ int kiln_open_parent(int dir_fd, const char *name, const char **base, bool one_m
     return kiln_steal_fd(&folder);
 }
 
-/* Length of the well-formed UTF-8 character at `p` (RFC 3629, table of section 4), 0: none. */
-static int utf8_length(const unsigned char *p)
-{
-    static const struct {
-        unsigned char first_low, first_high, second_low, second_high, length;
-    } forms[] = {
-        {0x01, 0x7f, 0, 0, 1},       {0xc2, 0xdf, 0x80, 0xbf, 2}, {0xe0, 0xe0, 0xa0, 0xbf, 3},
-        {0xe1, 0xec, 0x80, 0xbf, 3}, {0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-        {0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4}, {0xf4, 0xf4, 0x80, 0x8f, 4},
-    };
-    for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-        if (p[0] < forms[i].first_low || p[0] > forms[i].first_high) {
-            continue;
-        }
-        if (forms[i].length > 1 &&
-            (p[1] < forms[i].second_low || p[1] > forms[i].second_high)) {
-            return 0;
-        }
-        for (int k = 2; k < forms[i].length; k++) {
-            if ((p[k] & 0xc0) != 0x80) {
-                return 0;
-            }
-        }
-        return forms[i].length;
-    }
-    return 0;
-}
-
 /* A character to be shown as it is: no C0, DEL or C1 control. */
-static int plain_length(const unsigned char *p)
+static int plain_length(const unsigned char *p, size_t left)
 {
-    int length = utf8_length(p);
+    int length = kiln_utf8_next(p, left);
     if (length == 1 && (p[0] < 0x20 || p[0] == 0x7f)) {
         return 0;
     }
     if (length == 2 && p[0] == 0xc2 && p[1] < 0xa0) {
         return 0;
     }
-    return length;
+    return length > 0 ? length : 0;
 }
 
 bool kiln_name_is_plain(const char *name)
 {
     const unsigned char *p = (const unsigned char *)name;
-    while (*p != '\0') {
-        int length = plain_length(p);
+    const unsigned char *end = p + strlen(name);
+    while (p < end) {
+        int length = plain_length(p, (size_t)(end - p));
         if (length == 0) {
             return false;
         }
@@ -123,14 +97,15 @@ const char *kiln_printable_name(const char *name, char *text, size_t size)
 {
     static const char digits[] = "0123456789abcdef";
     const unsigned char *p = (const unsigned char *)name;
+    const unsigned char *end = p + strlen(name);
     size_t used = 0;
-    while (*p != '\0') {
+    while (p < end) {
         if (used + sizeof("\\x00...") > size) {
             memcpy(text + used, "...", 3);
             used += 3;
             break;
         }
-        int length = plain_length(p);
+        int length = plain_length(p, (size_t)(end - p));
         if (length == 0) {
             text[used++] = '\\';
             text[used++] = 'x';
