@@ -15,6 +15,10 @@ FUZZ_SECONDS  ?= 30
 ifeq ($(origin CC),default)
 CC = gcc
 endif
+# V=1 shows the commands.
+Q := $(if $(V),,@)
+SAY = $(if $(V),@:,@printf '  %-5s %s\n')
+
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .DELETE_ON_ERROR:
@@ -82,21 +86,25 @@ C_SOURCES := $(ENGINE_SOURCES) $(PLUGIN_SOURCES) $(wildcard t/*/*.c)
 all: $(BUILD)/kiln $(PLUGINS:%=$(BUILD)/plugins/%.so)
 
 $(BUILD)/kiln: $(MAIN) $(BUILD)/libkiln.a
-	$(CC) $(CFLAGS) $(HARDENING_LD) $(LDFLAGS) -pie -o $@ $^ $(PKG_LIBS)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(HARDENING_LD) $(LDFLAGS) -pie -o $@ $^ $(PKG_LIBS)
 
 # For the unit tests, fuzzers and benchmarks as much as for kiln itself. Made
 # anew each time, so that a deleted source leaves no object behind.
 $(BUILD)/libkiln.a: $(filter-out $(MAIN),$(ENGINE_OBJECTS))
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(SAY) AR $@
+	$(Q)$(AR) rcs $@ $^
 
 $(BUILD)/engine/%.o: engine/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ENGINE_CFLAGS) $(PKG_CFLAGS) -c -o $@ $<
+	$(SAY) CC $@
+	$(Q)$(CC) $(ENGINE_CFLAGS) $(PKG_CFLAGS) -c -o $@ $<
 
 $(BUILD)/plugins/%.o: plugins/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(PLUGIN_CFLAGS) -c -o $@ $<
+	$(SAY) CC $@
+	$(Q)$(CC) $(PLUGIN_CFLAGS) -c -o $@ $<
 
 # The interpreter carries its Python sources inside.
 $(BUILD)/plugins/interpreter/%.o: PLUGIN_CFLAGS += $(PYTHON_CFLAGS)
@@ -106,22 +114,38 @@ $(BUILD)/plugins/interpreter.so: PLUGIN_LIBS = $(PYTHON_LIBS)
 
 define plugin
 $(BUILD)/plugins/$(1).so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard plugins/$(1)/*.c))
-	$$(CC) $$(CFLAGS) $$(HARDENING_LD) $$(LDFLAGS) -shared -o $$@ $$^ $$(PLUGIN_LIBS)
+	$$(SAY) LINK $$@
+	$$(Q)$$(CC) $$(CFLAGS) $$(HARDENING_LD) $$(LDFLAGS) -shared -o $$@ $$^ $$(PLUGIN_LIBS)
 endef
 $(foreach name,$(PLUGINS),$(eval $(call plugin,$(name))))
 
-$(BUILD)/t/plugins/%.so: t/plugins/%.c Makefile
+# Some of them lack what they call, on purpose: no -z defs.
+$(BUILD)/t/plugins/%.so: t/plugins/%.c t/plugins/bad.h Makefile
 	@mkdir -p $(@D)
-	$(CC) $(PLUGIN_CFLAGS) $(HARDENING_LD) $(LDFLAGS) -shared -o $@ $<
+	$(SAY) LINK $@
+	$(Q)$(CC) $(PLUGIN_CFLAGS) $(filter-out -Wl$(comma)-z$(comma)defs,$(HARDENING_LD)) $(LDFLAGS) \
+	  -shared -o $@ $< $(STUB)
+
+# A library to link with, that is gone when the plugin is loaded.
+comma := ,
+$(BUILD)/t/plugins/missing_library.so: $(BUILD)/t/stub/libkiln-test-stub.so
+$(BUILD)/t/plugins/missing_library.so: STUB = $(BUILD)/t/stub/libkiln-test-stub.so
+$(BUILD)/t/stub/libkiln-test-stub.so: Makefile
+	@mkdir -p $(@D)
+	$(SAY) LINK $@
+	$(Q)echo 'int kiln_test_stub(void); int kiln_test_stub(void) { return 0; }' | \
+	  $(CC) -shared -fPIC -Wl,-soname,libkiln-test-stub.so.1 -x c -o $@ -
 
 $(BUILD)/t/unit/%: t/unit/%.c $(UNIT_HELPERS) $(BUILD)/libkiln.a Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ENGINE_CFLAGS) -It/unit $(PKG_CFLAGS) $(HARDENING_LD) $(LDFLAGS) -pie -o $@ $< \
+	$(SAY) CC $@
+	$(Q)$(CC) $(ENGINE_CFLAGS) -It/unit $(PKG_CFLAGS) $(HARDENING_LD) $(LDFLAGS) -pie -o $@ $< \
 	  $(UNIT_HELPERS) $(BUILD)/libkiln.a $(CMOCKA) $(PKG_LIBS)
 
 $(BUILD)/t/bench/%: t/bench/%.c $(BUILD)/libkiln.a Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ENGINE_CFLAGS) $(PKG_CFLAGS) $(HARDENING_LD) $(LDFLAGS) -pie -o $@ $< \
+	$(SAY) CC $@
+	$(Q)$(CC) $(ENGINE_CFLAGS) $(PKG_CFLAGS) $(HARDENING_LD) $(LDFLAGS) -pie -o $@ $< \
 	  $(BUILD)/libkiln.a $(PKG_LIBS)
 
 # ----------------------------------------------------------------------- goals
@@ -194,7 +218,8 @@ lint-scripts:
 
 $(BUILD)/lint/%.tidy: % $(HEADERS) .clang-tidy
 	@mkdir -p $(@D)
-	clang-tidy --quiet $< -- -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -Iengine -Iengine/include \
+	$(SAY) TIDY $<
+	$(Q)clang-tidy --quiet $< -- -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -Iengine -Iengine/include \
 	  -It/unit -I$(dir $<) $(PKG_CFLAGS) $(PYTHON_CFLAGS) 2>$@.log || { cat $@.log; exit 1; }
 	@touch $@
 
@@ -208,7 +233,8 @@ fuzz-run: $(FUZZERS)
 	@t/fuzz/run $(FUZZ_SECONDS) $(FUZZERS)
 $(BUILD)/t/fuzz/%: t/fuzz/%.c $(BUILD)/libkiln.a Makefile
 	@mkdir -p $(@D)
-	$(CC) $(filter-out -Wmissing-prototypes,$(ENGINE_CFLAGS)) $(PKG_CFLAGS) \
+	$(SAY) CC $@
+	$(Q)$(CC) $(filter-out -Wmissing-prototypes,$(ENGINE_CFLAGS)) $(PKG_CFLAGS) \
 	  -fsanitize=fuzzer,address,undefined -o $@ $< $(BUILD)/libkiln.a $(PKG_LIBS)
 
 bench: packages-bench
