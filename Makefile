@@ -200,6 +200,9 @@ lint: packages-lint
 	@$(SUBMAKE) lint-format lint-cppcheck lint-scripts $(TIDY)
 	@echo 'lint: clean'
 
+format:
+	@clang-format -i $(C_SOURCES) $(HEADERS)
+
 lint-format:
 	@clang-format --dry-run -Werror $(C_SOURCES) $(HEADERS)
 
@@ -207,7 +210,7 @@ lint-cppcheck:
 	@mkdir -p $(BUILD)/lint/cppcheck
 	@cppcheck --quiet --enable=warning,performance,portability --inline-suppr --std=c11 \
 	  --suppressions-list=.cppcheck --error-exitcode=1 -j$(JOBS) \
-	  --cppcheck-build-dir=$(BUILD)/lint/cppcheck -D__GNUC__ -D__x86_64__ -D__linux__ \
+	  --cppcheck-build-dir=$(BUILD)/lint/cppcheck -D__GNUC__ -D__x86_64__ -D__linux__ '-DLUA_QL(x)=x' \
 	  -Iengine -Iengine/include engine plugins t
 
 lint-scripts:
@@ -254,6 +257,7 @@ help:
 	@echo 'make           build build/kiln and its plugins'
 	@echo 'make install   PREFIX=/usr/local DESTDIR='
 	@echo 'make lint      clang-format, clang-tidy, cppcheck'
+	@echo 'make format    clang-format, in place'
 	@echo 'make sanitize  the tests under ASan and UBSan'
 	@echo 'make fuzz      each decoder for FUZZ_SECONDS=30'
 	@echo 'make bench     the cost, beside floors, peers and targets'
@@ -261,7 +265,7 @@ help:
 	@echo 'make coverage  line coverage of the tests'
 	@echo 'make clean'
 
-.PHONY: all run test suite sanitize coverage install clean lint lint-format lint-cppcheck \
+.PHONY: all run test suite sanitize coverage install clean lint format lint-format lint-cppcheck \
   lint-scripts fuzz fuzz-run bench real help
 -include $(ENGINE_OBJECTS:.o=.d) $(PLUGIN_SOURCES:%.c=$(BUILD)/%.d) $(UNITS:=.d) \
   $(TEST_PLUGINS:.so=.d) $(BENCHES:=.d) $(FUZZERS:=.d)
