@@ -123,7 +123,7 @@ static int write_file(int area_fd, const char *area, const char *name, const sou
     if (fstat(area_fd, &st) < 0) {
         return kiln_error_errno(err, errno, "session: cannot look at its %s/", area);
     }
-    identity id __attribute__((cleanup(restore_identity))) = become_owner(&st);
+    identity id __attribute__((unused, cleanup(restore_identity))) = become_owner(&st);
     const char *base = name;
     auto_close int parent = kiln_open_parent(area_fd, name, &base, true);
     if (parent < 0) {
