@@ -13,6 +13,11 @@ void kiln_log_set_level(kiln_log_level level)
     atomic_store(&threshold, (int)level);
 }
 
+kiln_log_level kiln_log_level_now(void)
+{
+    return (kiln_log_level)atomic_load(&threshold);
+}
+
 bool kiln_log_enabled(kiln_log_level level)
 {
     return (int)level <= atomic_load(&threshold);

@@ -14,6 +14,7 @@ typedef enum kiln_log_level {
 
 /* Default: warning. */
 void kiln_log_set_level(kiln_log_level level);
+kiln_log_level kiln_log_level_now(void);
 bool kiln_log_enabled(kiln_log_level level);
 /* "kiln: LEVEL: SUBJECT: text\n" in one write(2). */
 void kiln_log(kiln_log_level level, const char *subject, const char *format, ...)

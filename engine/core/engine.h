@@ -62,10 +62,15 @@ int kiln_execute(kiln_session *session, kiln_request *request,
 /* Asks it to stop: interrupt, then kill after the grace. on_done still comes. */
 void kiln_execution_cancel(kiln_execution *execution);
 
-/* For `kiln plugins` and `kiln check`: [{"name","file","version","abi","summary",
- * "capabilities":[],"languages":[],"error":null|""}]. New reference. */
+/* {"interpreter":{"stateful":true,"plan":false,"languages":["python"]}}. New
+ * reference. */
 json_t *kiln_engine_plugins(const kiln_engine *engine);
+/* [{"chain","policies":[{"name","script","options":{}}]}]. New reference. */
 json_t *kiln_engine_policies(const kiln_engine *engine);
+/* For `kiln plugins` and `kiln check`, without an engine and with every plugin's own
+ * error: [{"name","file","version","abi","summary","capabilities":[],
+ * "languages":[],"error":null|""}]. New reference. */
+json_t *kiln_plugins_inspect(kiln_config *config, const kiln_paths *paths);
 /* Language of a file by the runtimes' extensions, or NULL. Borrowed. */
 const char *kiln_engine_language(const kiln_config *config, const char *file_name);
 

@@ -51,6 +51,8 @@ const char *kiln_zygote_failure(const kiln_zygote *zygote);
 int kiln_sandbox_open(kiln_zygote *zygote, const char *name, const kiln_limits *limits,
                       void (*ready)(void *user, int root_fd, const kiln_error *err),
                       void *user, kiln_sandbox **sandbox, kiln_error *err);
+/* False once its supervisor is gone: it can only be closed. */
+bool kiln_sandbox_alive(const kiln_sandbox *sandbox);
 /* -1 before ready. */
 int kiln_sandbox_root_fd(const kiln_sandbox *sandbox);
 /* Kills everything in it and frees it; pending on_exit callbacks come first, from

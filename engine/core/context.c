@@ -1,0 +1,58 @@
+#include "core/context.h"
+
+#include "core/session.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+int kiln_uuid(char text[37])
+{
+    unsigned char b[16];
+    if (getrandom(b, sizeof(b), 0) != (ssize_t)sizeof(b)) {
+        return -errno;
+    }
+    b[6] = (b[6] & 0x0f) | 0x40;
+    b[8] = (b[8] & 0x3f) | 0x80;
+    snprintf(text, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+             b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12],
+             b[13], b[14], b[15]);
+    return 0;
+}
+
+int kiln_context_enter(kiln_context *context, kiln_session *session,
+                       const char *const *input_files)
+{
+    if (context->entered) {
+        return -EBUSY;
+    }
+    int rc = kiln_uuid(context->execution_id);
+    if (rc < 0) {
+        return rc;
+    }
+    context->session = session;
+    context->session_id = session->id;
+    context->notebook = &kiln_session_core(session)->notebook;
+    json_decref(context->errors);
+    context->errors = json_array();
+    json_decref(context->input_files);
+    context->input_files = json_array();
+    for (const char *const *name = input_files; *name != NULL; name++) {
+        json_array_append_new(context->input_files, json_string(*name));
+    }
+    context->entered = true;
+    return 0;
+}
+
+void kiln_context_leave(kiln_context *context)
+{
+    context->entered = false;
+}
+
+void kiln_context_add_error(kiln_context *context, json_t *error)
+{
+    if (context->errors != NULL) {
+        json_array_append(context->errors, error);
+    }
+}

@@ -1,0 +1,62 @@
+/* engine-t.h - what the core's files share; nobody else includes it. */
+#ifndef KILN_CORE_ENGINE_T_H
+#define KILN_CORE_ENGINE_T_H
+
+#include "core/engine.h"
+#include "core/session.h"
+#include "plugin/backend.h"
+#include "files/workdir.h"
+#include "policy/policy.h"
+
+struct kiln_engine {
+    uv_loop_t *loop;
+    kiln_config *config;
+    kiln_backends *backends;
+    kiln_policies *policies;
+    kiln_core_session *sessions;
+    kiln_limits ceiling; /* [limits] */
+    uint64_t grace_ms;   /* from interrupt to kill */
+    kiln_result *out_of_memory; /* what is answered when no other result can be made */
+};
+
+typedef struct kiln_run kiln_run; /* one request on one backend, see run.c */
+
+struct kiln_execution {
+    kiln_engine *engine;
+    kiln_core_session *session;
+    kiln_request *request;
+    kiln_execute_options options;
+    char *out_path;
+    json_t *decisions;
+    kiln_result *result; /* the chain's answer */
+    kiln_policy_run *policy_run;
+    kiln_run *runs;      /* in flight, list */
+    struct timespec started_at;
+    uint64_t started_ns; /* monotonic */
+    unsigned cancels;
+    bool starting; /* still inside kiln_execute */
+    uv_timer_t *deferred;
+};
+
+/* policy_host.c: the core's side of kiln_policy_host. */
+void kiln_core_policy_host(kiln_engine *engine, kiln_policy_host *host);
+
+/* run.c */
+/* As kiln_policy_host.run. */
+void kiln_run_start(kiln_execution *execution, const kiln_request *request,
+                    const char *backend, void (*done)(void *user, kiln_result *result),
+                    void *user, kiln_run **handle);
+/* Its `done` will not be called; it ends by itself. */
+void kiln_run_cancel(kiln_run *run);
+/* Asks, or with `force` kills. */
+void kiln_run_interrupt(kiln_run *run, bool force);
+/* A result with the execution's identity, status unavailable. */
+kiln_result *kiln_execution_result(kiln_execution *execution);
+
+/* collect.c: what the session's file system and the outputs hold, as output files. */
+void kiln_run_collect(kiln_execution *execution, kiln_result *result, int root_fd,
+                      const kiln_manifest *before);
+
+uint64_t kiln_now_ns(void);
+
+#endif

@@ -1,0 +1,294 @@
+/* The engine: what is made once, and its sessions. */
+#include "core/engine-t.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <sodium.h>
+#include <string.h>
+
+/* ---- sessions */
+
+static int check_id(const char *id, kiln_error *err)
+{
+    size_t length = strlen(id);
+    for (size_t i = 0; i < length; i++) {
+        if (!isalnum((unsigned char)id[i]) && strchr("._-", id[i]) == NULL) {
+            length = 0;
+        }
+    }
+    return length > 0 && length <= 64 && id[0] != '.'
+               ? 0
+               : kiln_error_set(err, EINVAL,
+                                "session id \"%s\": 1 to 64 of A-Z a-z 0-9 . _ - are allowed, "
+                                "and no leading dot", id);
+}
+
+int kiln_session_open(kiln_engine *engine, const char *id, kiln_session **out, kiln_error *err)
+{
+    char made_up[37];
+    int rc = 0;
+    if (id == NULL) {
+        rc = kiln_uuid(made_up);
+        id = made_up;
+        rc = rc < 0 ? kiln_error_errno(err, rc, "session") : 0;
+    } else {
+        rc = check_id(id, err);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    for (kiln_core_session *other = engine->sessions; other != NULL; other = other->next) {
+        if (strcmp(other->base.id, id) == 0) {
+            return kiln_error_set(err, EEXIST, "session %s is open already", id);
+        }
+    }
+    kiln_core_session *session = calloc(1, sizeof(*session));
+    if (session == NULL) {
+        return kiln_error_set(err, ENOMEM, "out of memory");
+    }
+    snprintf(session->base.id, sizeof(session->base.id), "%s", id);
+    session->engine = engine;
+    session->next = engine->sessions;
+    engine->sessions = session;
+    *out = &session->base;
+    return 0;
+}
+
+void kiln_session_close(kiln_session *session_)
+{
+    kiln_core_session *session = kiln_session_core(session_);
+    kiln_bindings_close(session_);
+    kiln_core_session **place = &session->engine->sessions;
+    while (*place != session) {
+        place = &(*place)->next;
+    }
+    *place = session->next;
+    kiln_notebook_free(&session->notebook);
+    json_decref(session->context.errors);
+    json_decref(session->context.input_files);
+    free(session);
+}
+
+const char *kiln_session_id(const kiln_session *session)
+{
+    return session->id;
+}
+
+/* ---- the engine */
+
+static int parse_uids(const char *text, kiln_sandbox_policy *policy, kiln_error *err)
+{
+    char *end;
+    if (text == NULL || geteuid() != 0) {
+        return 0; /* an ordinary user has one uid only, its own */
+    }
+    unsigned long first = strtoul(text, &end, 10);
+    unsigned long last = *end == '-' ? strtoul(end + 1, &end, 10) : 0;
+    if (*end != '\0' || first < 65536 || last <= first || last > 4294000000UL) {
+        return kiln_error_set(err, EINVAL,
+                              "[sandbox] uids \"%s\": expected FIRST-LAST, both above 65535",
+                              text);
+    }
+    policy->uid_base = (uid_t)first;
+    policy->uid_count = (uint32_t)(last - first + 1);
+    return 0;
+}
+
+static int sandbox_policy(const kiln_config *config, kiln_sandbox_policy *policy,
+                          kiln_error *err)
+{
+    *policy = (kiln_sandbox_policy){0};
+    for (const char *const *name = kiln_config_list(config, "sandbox", "require");
+         *name != NULL; name++) {
+        kiln_layer layer;
+        int rc = kiln_layer_from_name(*name, &layer, err);
+        if (rc < 0) {
+            return kiln_error_wrap(err, "[sandbox] require");
+        }
+        policy->required |= layer;
+    }
+    const char *network = kiln_config_string(config, "sandbox", "network");
+    if (network != NULL && strcmp(network, "none") != 0) {
+        return kiln_error_set(err, ENOTSUP,
+                              "[sandbox] network \"%s\": only \"none\" is built; remove the key",
+                              network);
+    }
+    policy->private_network = kiln_sandbox_needs_private_network();
+    return parse_uids(kiln_config_string(config, "sandbox", "uids"), policy, err);
+}
+
+static int emergency_result(kiln_engine *engine)
+{
+    engine->out_of_memory = kiln_result_new();
+    return engine->out_of_memory == NULL
+               ? -ENOMEM
+               : kiln_result_add_error(engine->out_of_memory, "system", "OutOfMemory",
+                                       "the engine has no memory left", NULL);
+}
+
+static int set_log_level(const kiln_config *config, kiln_error *err)
+{
+    static const char *const names[] = {"error", "warning", "info", "debug", NULL};
+    const char *name = kiln_config_string(config, "engine", "log_level");
+    for (int i = 0; name != NULL && names[i] != NULL; i++) {
+        if (strcmp(names[i], name) == 0) {
+            kiln_log_set_level((kiln_log_level)i);
+            return 0;
+        }
+    }
+    return name == NULL ? 0
+                        : kiln_error_set(err, EINVAL,
+                                         "[engine] log_level \"%s\": expected error, warning, "
+                                         "info or debug", name);
+}
+
+static int open_backends(kiln_engine *engine, const kiln_paths *paths, const char *prestart,
+                         kiln_error *err)
+{
+    const char *directory = kiln_config_string(engine->config, "engine", "plugins");
+    kiln_backends_spec spec = {
+        .loop = engine->loop,
+        .config = engine->config,
+        .directory = directory != NULL ? directory : paths->plugins,
+        .executable = paths->executable,
+    };
+    int rc = sandbox_policy(engine->config, &spec.sandbox, err);
+    if (rc < 0) {
+        return rc;
+    }
+    kiln_error no_cgroups = KILN_ERROR_INIT;
+    if (kiln_cgroup_init(&no_cgroups) == 0) {
+        kiln_cgroup_sweep();
+    } else {
+        kiln_log(KILN_LOG_INFO, "cgroup", "%s", no_cgroups.text);
+        if (spec.sandbox.required & KILN_LAYER_CGROUP) {
+            return kiln_error_set(err, ENOTSUP, "[sandbox] require: cgroup: %s",
+                                  no_cgroups.text);
+        }
+    }
+    rc = kiln_backends_load(&spec, &engine->backends, err);
+    if (rc < 0) {
+        return rc;
+    }
+    kiln_backend *first =
+        prestart != NULL ? kiln_backends_find(engine->backends, prestart) : NULL;
+    return first != NULL ? kiln_backend_prestart(first, err) : 0;
+}
+
+int kiln_engine_open(uv_loop_t *loop, kiln_config *config, const kiln_paths *paths,
+                     const char *prestart, kiln_engine **out, kiln_error *err)
+{
+    kiln_engine *engine = calloc(1, sizeof(*engine));
+    if (engine == NULL) {
+        kiln_config_free(config);
+        return kiln_error_set(err, ENOMEM, "out of memory");
+    }
+    engine->loop = loop;
+    engine->config = config;
+    engine->ceiling = kiln_config_limits(config);
+    engine->grace_ms = kiln_config_duration(config, "engine", "grace");
+    int rc = set_log_level(config, err);
+    if (rc == 0 && (sodium_init() < 0 || emergency_result(engine) < 0)) {
+        rc = kiln_error_set(err, ENOMEM, "out of memory");
+    }
+    rc = rc < 0 ? rc : open_backends(engine, paths, prestart, err);
+    if (rc == 0) {
+        kiln_policy_host host;
+        const char *scripts = kiln_config_string(config, "engine", "scripts");
+        kiln_core_policy_host(engine, &host);
+        rc = kiln_policies_load(loop, config, scripts != NULL ? scripts : paths->scripts, &host,
+                                &engine->policies, err);
+    }
+    rc = rc < 0 ? rc : kiln_config_check_undeclared(config, err);
+    if (rc < 0) {
+        kiln_engine_close(engine);
+        return rc;
+    }
+    *out = engine;
+    return 0;
+}
+
+static void drain(uv_loop_t *loop)
+{
+    /* closing handles need a turn of the loop; nothing here waits */
+    for (int turn = 0; turn < 16 && uv_run(loop, UV_RUN_NOWAIT) != 0; turn++) {
+    }
+}
+
+void kiln_engine_close(kiln_engine *engine)
+{
+    if (engine == NULL) {
+        return;
+    }
+    for (kiln_core_session *session = engine->sessions; session != NULL;
+         session = session->next) {
+        if (session->execution != NULL) {
+            kiln_execution_cancel(session->execution);
+            kiln_execution_cancel(session->execution);
+        }
+    }
+    for (bool busy = true; busy;) {
+        busy = false;
+        for (kiln_core_session *session = engine->sessions; session != NULL;
+             session = session->next) {
+            busy = busy || session->execution != NULL;
+        }
+        if (busy) {
+            uv_run(engine->loop, UV_RUN_ONCE);
+        }
+    }
+    while (engine->sessions != NULL) {
+        kiln_session_close(&engine->sessions->base);
+    }
+    kiln_policies_free(engine->policies);
+    kiln_backends_free(engine->backends);
+    drain(engine->loop);
+    kiln_result_unref(engine->out_of_memory);
+    kiln_config_free(engine->config);
+    free(engine);
+}
+
+const kiln_config *kiln_engine_config(const kiln_engine *engine)
+{
+    return engine->config;
+}
+
+json_t *kiln_engine_plugins(const kiln_engine *engine)
+{
+    return json_incref(kiln_backends_table(engine->backends));
+}
+
+json_t *kiln_engine_policies(const kiln_engine *engine)
+{
+    return kiln_policies_to_json(engine->policies);
+}
+
+json_t *kiln_plugins_inspect(kiln_config *config, const kiln_paths *paths)
+{
+    const char *directory = kiln_config_string(config, "engine", "plugins");
+    return kiln_backends_inspect(config, directory != NULL ? directory : paths->plugins);
+}
+
+const char *kiln_engine_language(const kiln_config *config, const char *file_name)
+{
+    const char *base = strrchr(file_name, '/');
+    const char *dot = strrchr(base != NULL ? base : file_name, '.');
+    if (dot == NULL) {
+        return NULL;
+    }
+    for (const char *const *name = kiln_config_names(config, "runtime"); *name != NULL;
+         name++) {
+        char section[128];
+        snprintf(section, sizeof(section), "runtime %s", *name);
+        for (const char *const *extension = kiln_config_list(config, section, "extensions");
+             *extension != NULL; extension++) {
+            if (strcmp(*extension, dot) == 0) {
+                return *name;
+            }
+        }
+    }
+    return NULL;
+}

@@ -1,0 +1,423 @@
+/* One request on one backend: the session's place there, files in, the cell with its
+ * clock, files out, and the result of it. */
+#include "core/engine-t.h"
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "files/workdir.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* After a kill, how long the kernel and the plugin may take to say so. */
+enum { ABANDON_MS = 3000 };
+
+typedef enum run_end {
+    END_NONE,    /* nobody asked it to stop */
+    END_TIMEOUT, /* the wall clock */
+    END_CPU,     /* CPU time */
+    END_CANCEL,  /* the caller */
+} run_end;
+
+struct kiln_run {
+    kiln_run *next;
+    kiln_execution *execution;
+    kiln_request *request; /* a copy: the policy's table may change after the call */
+    kiln_backend *backend;
+    kiln_binding *binding; /* NULL until ready */
+    kiln_ticket ticket;
+    bool executing;
+    int root_fd;
+    kiln_manifest *manifest;
+    kiln_result *result;
+    kiln_output_log *log;
+    const char **file_names;
+    kiln_input input;
+    run_end end;
+    bool killed;
+    uv_timer_t *timer; /* deadline, then grace, then abandon */
+    void (*done)(void *user, kiln_result *result); /* NULL: cancelled by its policy */
+    void *user;
+};
+
+uint64_t kiln_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+kiln_result *kiln_execution_result(kiln_execution *execution)
+{
+    kiln_result *result = kiln_result_new();
+    if (result == NULL) {
+        return NULL;
+    }
+    result->session_id = strdup(execution->session->base.id);
+    result->execution_id = strdup(execution->session->context.execution_id);
+    result->language = strdup(execution->request->language);
+    if (execution->request->cell_id != NULL) {
+        result->cell_id = strdup(execution->request->cell_id);
+    }
+    result->execution_count = execution->session->execution_count;
+    result->started_at = execution->started_at;
+    return result;
+}
+
+static void free_timer(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+static void unlink_run(kiln_run *run)
+{
+    kiln_run **place = &run->execution->runs;
+    while (*place != run) {
+        place = &(*place)->next;
+    }
+    *place = run->next;
+}
+
+/* Ends the run: the caller has filled the result. */
+static void finish(kiln_run *run)
+{
+    unlink_run(run);
+    kiln_output_log_close(kiln_steal(run->log));
+    if (run->timer != NULL) {
+        uv_close((uv_handle_t *)run->timer, free_timer);
+    }
+    kiln_run_collect(run->execution, run->result, run->root_fd, run->manifest);
+    run->result->duration_ms = (double)(kiln_now_ns() - run->execution->started_ns) / 1e6;
+    if (run->done != NULL) {
+        run->done(run->user, run->result);
+    }
+    kiln_manifest_free(run->manifest);
+    kiln_result_unref(run->result);
+    kiln_request_free(run->request);
+    free(run->file_names);
+    free(run);
+}
+
+static void refuse(kiln_run *run, const char *name, const char *message)
+{
+    run->result->status = KILN_STATUS_UNAVAILABLE;
+    kiln_result_add_error(run->result, "system", name, message, NULL);
+    finish(run);
+}
+
+/* ---- the end */
+
+static void apply_outcome(kiln_result *result, const kiln_outcome *outcome)
+{
+    result->status = (kiln_status)outcome->status;
+    result->has_exit_code = outcome->has_exit_code;
+    result->exit_code = outcome->exit_code;
+    result->signal = outcome->signal;
+    result->cpu_ms = outcome->cpu_ms;
+    result->max_rss_bytes = outcome->max_rss_bytes;
+    result->compile_ms = outcome->compile_ms;
+}
+
+/* The backend reports how the process ended; why it had to is known here. */
+static void apply_end(kiln_run *run, const kiln_outcome *outcome)
+{
+    kiln_result *result = run->result;
+    const char *state = run->killed ? "its processes were killed" : "it was interrupted";
+    char message[200];
+    if (run->end == END_TIMEOUT || run->end == END_CPU) {
+        bool wall = run->end == END_TIMEOUT;
+        result->status = KILN_STATUS_TIMEOUT;
+        snprintf(message, sizeof(message), "%s time of %llu ms was up; %s",
+                 wall ? "wall" : "CPU",
+                 (unsigned long long)(wall ? run->request->limits.timeout_ms
+                                           : run->request->limits.cpu_ms),
+                 state);
+        kiln_result_add_error(result, "limit", wall ? "timeout" : "cpu", message, NULL);
+        return;
+    }
+    if (run->end == END_CANCEL && result->status != KILN_STATUS_OK) {
+        result->status = KILN_STATUS_INTERRUPTED;
+        snprintf(message, sizeof(message), "the caller cancelled; %s", state);
+        kiln_result_add_error(result, "user", "Interrupted", message, NULL);
+        return;
+    }
+    const char *kind = kiln_status_error_kind(result->status);
+    if (kind == NULL) {
+        return;
+    }
+    if (outcome->message != NULL) {
+        kiln_result_add_error(result, kind, outcome->name != NULL ? outcome->name : "Error",
+                              outcome->message, NULL);
+    } else if (json_array_size(result->errors) == 0) {
+        snprintf(message, sizeof(message), "exited with status %d", outcome->exit_code);
+        kiln_result_add_error(result, kind, outcome->has_exit_code ? "ExitStatus" : "Error",
+                              outcome->has_exit_code ? message : kiln_status_name(result->status),
+                              NULL);
+    }
+}
+
+static void on_complete(void *user, const kiln_outcome *outcome)
+{
+    kiln_run *run = user;
+    run->executing = false;
+    apply_outcome(run->result, outcome);
+    apply_end(run, outcome);
+    finish(run);
+}
+
+/* ---- the clock */
+
+static void on_timer(uv_timer_t *timer);
+
+static void set_timer(kiln_run *run, uint64_t milliseconds)
+{
+    uv_timer_start(run->timer, on_timer, milliseconds, 0);
+}
+
+static void stop(kiln_run *run, run_end end, bool force)
+{
+    if (run->end == END_NONE) {
+        run->end = end;
+    }
+    if (!run->executing) { /* still waiting for its place: there is nothing to save */
+        const kiln_outcome outcome = KILN_OUTCOME_INIT;
+        kiln_binding_forget(&run->execution->session->base, run);
+        run->result->status = KILN_STATUS_INTERRUPTED;
+        apply_end(run, &outcome);
+        finish(run);
+        return;
+    }
+    if (!force) {
+        /* first the timer: a backend may complete, and free the run, from within */
+        set_timer(run, run->execution->engine->grace_ms);
+        if (kiln_binding_interrupt(run->binding, run->ticket)) {
+            return;
+        }
+    }
+    run->killed = true;
+    set_timer(run, ABANDON_MS);
+    kiln_binding_kill(run->binding);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    kiln_run *run = timer->data;
+    if (run->end == END_NONE) {
+        stop(run, END_TIMEOUT, false);
+    } else if (!run->killed) {
+        stop(run, run->end, true);
+    } else {
+        kiln_log(KILN_LOG_ERROR, kiln_backend_name(run->backend),
+                 "did not complete after a kill: abandoned");
+        kiln_outcome outcome = KILN_OUTCOME_INIT;
+        outcome.status = KILN_STATUS_UNAVAILABLE;
+        outcome.name = "Abandoned";
+        outcome.message = "the backend did not complete after its processes were killed";
+        kiln_binding_abandon(run->binding, run->ticket);
+        on_complete(run, &outcome);
+    }
+}
+
+void kiln_run_interrupt(kiln_run *run, bool force)
+{
+    stop(run, END_CANCEL, force);
+}
+
+void kiln_run_cancel(kiln_run *run)
+{
+    run->done = NULL;
+    stop(run, END_CANCEL, true);
+}
+
+/* ---- the beginning */
+
+static void on_event(void *user, const kiln_event *event)
+{
+    kiln_run *run = user;
+    const kiln_execute_options *options = &run->execution->options;
+    kiln_error err = KILN_ERROR_INIT;
+    kiln_event shown = *event;
+    int rc;
+    if (event->type == KILN_EVENT_STREAM &&
+        (event->stream == KILN_STDOUT || event->stream == KILN_STDERR)) {
+        rc = kiln_output_log_stream(run->log, (kiln_stream)event->stream, event->data,
+                                    event->length, &shown.data, &shown.length);
+    } else {
+        rc = kiln_output_log_event(run->log, event, &err);
+    }
+    if (rc < 0) {
+        kiln_log(KILN_LOG_WARNING, kiln_backend_name(run->backend), "output dropped: %s",
+                 err.text);
+        return;
+    }
+    if (options->on_event != NULL && shown.length > 0) {
+        options->on_event(options->user, &shown);
+    }
+}
+
+/* The backend's own file (exec's main.py) is there before the code runs: it counts as
+ * output only when the code changes it. */
+static void on_file(void *user, const char *name)
+{
+    kiln_run *run = user;
+    kiln_error err = KILN_ERROR_INIT;
+    (void)name;
+    kiln_manifest *again = kiln_manifest_take(run->root_fd, &err);
+    if (again != NULL) {
+        kiln_manifest_free(run->manifest);
+        run->manifest = again;
+    }
+}
+
+static void fill_input(kiln_run *run)
+{
+    const kiln_request *request = run->request;
+    run->input = (kiln_input){
+        .size = sizeof(kiln_input),
+        .session_id = run->execution->session->base.id,
+        .code = request->code,
+        .code_length = request->code_length,
+        .cell_id = request->cell_id,
+        .language = request->language,
+        .stdin_data = request->stdin_data,
+        .stdin_length = request->stdin_length,
+        .args = (const char *const *)request->args,
+        .env = (const char *const *)request->env,
+        .input_files = run->file_names,
+        .execution_count = run->execution->session->execution_count,
+        .limits = request->limits,
+    };
+}
+
+static void on_ready(void *user, kiln_binding *binding, int root_fd, const kiln_error *err)
+{
+    static const kiln_run_callbacks callbacks = {on_event, on_complete, on_file};
+    kiln_run *run = user;
+    kiln_error own = KILN_ERROR_INIT;
+    if (binding == NULL) {
+        refuse(run, "BackendFailed", err->text);
+        return;
+    }
+    run->binding = binding;
+    run->root_fd = root_fd;
+    if (root_fd >= 0) {
+        if (kiln_workdir_put(root_fd, run->request, &own) < 0) {
+            refuse(run, "InputFiles", own.text);
+            return;
+        }
+        run->manifest = kiln_manifest_take(root_fd, &own);
+        if (run->manifest == NULL) {
+            refuse(run, "WorkDirectory", own.text);
+            return;
+        }
+    }
+    fill_input(run);
+    run->executing = true;
+    if (kiln_binding_execute(binding, &run->input, &callbacks, run, &run->ticket, &own) < 0) {
+        run->executing = false;
+        refuse(run, "BackendFailed", own.text);
+    }
+}
+
+static void choose_backend(kiln_run *run, const char *wish)
+{
+    kiln_engine *engine = run->execution->engine;
+    char message[600];
+    const char *name = wish != NULL ? wish : run->request->backend;
+    name = name != NULL ? name : kiln_config_string(engine->config, "engine", "backend");
+    free(run->result->backend);
+    run->result->backend = NULL;
+    run->backend = name != NULL ? kiln_backends_find(engine->backends, name) : NULL;
+    if (run->backend == NULL) {
+        const char *const *names = kiln_config_list(engine->config, "engine", "backends");
+        const char *near = name != NULL ? kiln_near_match(name, names) : NULL;
+        snprintf(message, sizeof(message), "no backend \"%s\" in [engine] backends%s%s%s",
+                 name != NULL ? name : "", near != NULL ? ": did you mean \"" : "",
+                 near != NULL ? near : "", near != NULL ? "\"?" : "");
+        refuse(run, "UnknownBackend", message);
+        return;
+    }
+    run->result->backend = strdup(kiln_backend_name(run->backend));
+    if (!kiln_backend_speaks(run->backend, run->request->language)) {
+        snprintf(message, sizeof(message),
+                 "backend \"%s\" does not run \"%s\": see `kiln plugins` for what does",
+                 kiln_backend_name(run->backend), run->request->language);
+        refuse(run, "UnknownLanguage", message);
+        return;
+    }
+    if (run->request->limits.timeout_ms > 0) {
+        set_timer(run, run->request->limits.timeout_ms);
+    }
+    kiln_backend_bind(run->backend, &run->execution->session->base, &run->request->limits,
+                      on_ready, run);
+}
+
+static int allocate(kiln_run *run, const kiln_request *request)
+{
+    run->root_fd = -1;
+    run->request = kiln_request_copy(request);
+    run->result = kiln_execution_result(run->execution);
+    run->timer = calloc(1, sizeof(*run->timer));
+    if (run->request == NULL || run->result == NULL || run->timer == NULL) {
+        return -ENOMEM;
+    }
+    uv_timer_init(run->execution->engine->loop, run->timer);
+    run->timer->data = run;
+    kiln_limits_min(&run->request->limits, &run->execution->engine->ceiling, NULL, NULL);
+    run->log = kiln_output_log_new(run->result, run->request->limits.output);
+    run->file_names =
+        calloc(run->request->input_file_count + 1, sizeof(*run->file_names));
+    if (run->log == NULL || run->file_names == NULL) {
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < run->request->input_file_count; i++) {
+        run->file_names[i] = run->request->input_files[i].name;
+    }
+    free(run->result->language); /* a policy may have changed it */
+    run->result->language = strdup(run->request->language);
+    return 0;
+}
+
+static void free_unstarted(kiln_run *run)
+{
+    kiln_output_log_close(run->log);
+    kiln_result_unref(run->result);
+    kiln_request_free(run->request);
+    if (run->timer != NULL && run->timer->data != NULL) {
+        uv_close((uv_handle_t *)run->timer, free_timer);
+    } else {
+        free(run->timer);
+    }
+    free(run->file_names);
+    free(run);
+}
+
+void kiln_run_start(kiln_execution *execution, const kiln_request *request,
+                    const char *backend, void (*done)(void *user, kiln_result *result),
+                    void *user, kiln_run **handle)
+{
+    kiln_run *run = calloc(1, sizeof(*run));
+    if (run != NULL) {
+        run->execution = execution;
+        if (allocate(run, request) < 0) {
+            free_unstarted(run);
+            run = NULL;
+        }
+    }
+    if (run == NULL) {
+        done(user, execution->engine->out_of_memory);
+        return;
+    }
+    run->done = done;
+    run->user = user;
+    run->next = execution->runs;
+    execution->runs = run;
+    *handle = run;
+    kiln_error err = KILN_ERROR_INIT;
+    if (kiln_request_validate(run->request, &err) < 0) { /* a policy may have rewritten it */
+        refuse(run, "InvalidInput", err.text);
+        return;
+    }
+    choose_backend(run, backend);
+}

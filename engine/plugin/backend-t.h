@@ -1,0 +1,70 @@
+/* backend-t.h - what the files of this folder share; nobody else includes it. */
+#ifndef KILN_PLUGIN_BACKEND_T_H
+#define KILN_PLUGIN_BACKEND_T_H
+
+#include "plugin/backend.h"
+#include "plugin/loader.h"
+#include "plugin/ticket.h"
+#include "worker/sandboxed.h"
+
+struct kiln_backend {
+    kiln_host host; /* first: the host table's functions find the backend by it */
+    kiln_backends *all;
+    char section[80]; /* "backend NAME" */
+    kiln_loaded_plugin *loaded;
+    void *self;          /* init's */
+    bool initialised;
+    kiln_zygote *zygote; /* of its worker half; NULL until needed */
+    kiln_analysis *analyses; /* list of those in flight */
+    struct kiln_guest_pool *analyzer; /* the idle analysis worker, see analysis.c */
+    char **option_words; /* "name=value", NULL-terminated: the zygote's copy */
+};
+
+struct kiln_backends {
+    kiln_backends_spec spec;
+    kiln_backend **list;
+    size_t count;
+    json_t *table;
+    kiln_tickets tickets;
+    kiln_zygote *programs; /* the bare zygote; NULL until needed */
+};
+
+typedef struct kiln_ready_waiter kiln_ready_waiter;
+
+struct kiln_binding {
+    kiln_binding *next;
+    kiln_backend *backend;
+    kiln_session *session;
+    kiln_limits limits; /* of the session's sandbox */
+    void *state;        /* session_open's */
+    bool state_open;
+    kiln_sandbox *sandbox; /* NULL for a backend that runs nothing */
+    int root_fd;           /* the sandbox's */
+    bool ready;
+    kiln_ready_waiter *waiters;
+    kiln_guest *guest;   /* the session's worker, for a plugin with a worker half */
+    char lost[512];      /* how the last worker ended while it was idle, or "" */
+    /* the execution in flight */
+    bool running;
+    kiln_ticket ticket;
+    bool starting;       /* inside the plugin's execute */
+    bool completed;      /* from inside it: to be delivered by `deferred` */
+    kiln_outcome outcome;
+    char *outcome_name, *outcome_message;
+    uv_timer_t *deferred;
+};
+
+/* host.c: fills backend->host. */
+void kiln_host_fill(kiln_backend *backend);
+/* Delivers the end of the binding's execution to the core; the ticket is stale after. */
+void kiln_binding_complete(kiln_binding *binding, const kiln_outcome *outcome);
+/* The zygote that the backend's sandboxes come from, started if it is not. */
+int kiln_backend_zygote(kiln_backend *backend, kiln_zygote **zygote, kiln_error *err);
+/* Closes the backend's analysis worker; analyses in flight fail. */
+void kiln_backend_drop_analyzer(kiln_backend *backend);
+/* kiln_exit as the outcome of a cell whose worker went away. `message` has room for 512. */
+void kiln_outcome_of_exit(const kiln_exit *exit, kiln_outcome *outcome, char *message);
+/* The binding of a session on this backend, or NULL. */
+kiln_binding *kiln_binding_find(const kiln_session *session, const kiln_backend *backend);
+
+#endif

@@ -1,0 +1,319 @@
+/* The configured plugins. */
+#include "plugin/backend-t.h"
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+static const struct {
+    uint64_t bit;
+    const char *name;
+} capabilities[] = {
+    {KILN_CAP_EXECUTE, "execute"}, {KILN_CAP_SESSIONS, "sessions"},
+    {KILN_CAP_INTERRUPT, "interrupt"}, {KILN_CAP_WORKER, "worker"},
+    {KILN_CAP_ANALYZE, "analyze"}, {KILN_CAP_PLAN, "plan"},
+};
+
+/* [backend NAME] plugin, else DIRECTORY/NAME.so. */
+static void plugin_path(const kiln_config *config, const char *directory, const char *name,
+                        char path[PATH_MAX])
+{
+    char section[80];
+    snprintf(section, sizeof(section), "backend %s", name);
+    const char *configured = kiln_config_string(config, section, "plugin");
+    if (configured != NULL) {
+        snprintf(path, PATH_MAX, "%s", configured);
+    } else {
+        snprintf(path, PATH_MAX, "%s/%s.so", directory, name);
+    }
+}
+
+static void free_backend(kiln_backend *backend)
+{
+    kiln_backend_drop_analyzer(backend);
+    if (backend->initialised && backend->loaded->plugin.fini != NULL) {
+        backend->loaded->plugin.fini(backend->self);
+    }
+    if (backend->zygote != NULL) {
+        kiln_zygote_stop(backend->zygote);
+    }
+    for (char **word = backend->option_words; word != NULL && *word != NULL; word++) {
+        free(*word);
+    }
+    free(backend->option_words);
+    kiln_plugin_unload(backend->loaded);
+    free(backend);
+}
+
+/* The worker half reads its options from what the zygote was given. */
+static int collect_options(kiln_backend *backend)
+{
+    const kiln_option *options = backend->loaded->plugin.options;
+    size_t count = 0;
+    while (options != NULL && options[count].name != NULL) {
+        count++;
+    }
+    backend->option_words = calloc(count + 1, sizeof(char *));
+    if (backend->option_words == NULL) {
+        return -ENOMEM;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const char *value = kiln_config_option(backend->all->spec.config, backend->section,
+                                               options[i].name);
+        if (asprintf(&backend->option_words[i], "%s=%s", options[i].name,
+                     value != NULL ? value : "") < 0) {
+            backend->option_words[i] = NULL;
+            return -ENOMEM;
+        }
+    }
+    return 0;
+}
+
+static int load_backend(kiln_backends *all, const char *name, kiln_backend **out,
+                        kiln_error *err)
+{
+    char path[PATH_MAX];
+    kiln_backend *backend = calloc(1, sizeof(*backend));
+    if (backend == NULL) {
+        return kiln_error_set(err, ENOMEM, "backend %s: out of memory", name);
+    }
+    backend->all = all;
+    snprintf(backend->section, sizeof(backend->section), "backend %s", name);
+    plugin_path(all->spec.config, all->spec.directory, name, path);
+    int rc = kiln_plugin_load(path, false, &backend->loaded, err);
+    if (rc == 0 && strcmp(backend->loaded->plugin.name, name) != 0) {
+        rc = kiln_error_set(err, EINVAL, "%s: its name is \"%s\", not \"%s\"", path,
+                            backend->loaded->plugin.name, name);
+    }
+    if (rc == 0) {
+        rc = kiln_config_declare(all->spec.config, backend->section,
+                                 backend->loaded->plugin.options, err);
+    }
+    if (rc == 0 && collect_options(backend) < 0) {
+        rc = kiln_error_set(err, ENOMEM, "out of memory");
+    }
+    if (rc < 0) {
+        free_backend(backend);
+        return kiln_error_wrap(err, "backend %s", name);
+    }
+    kiln_host_fill(backend);
+    const char *reason = NULL;
+    if (backend->loaded->plugin.init != NULL &&
+        backend->loaded->plugin.init(&backend->host, &backend->self, &reason) < 0) {
+        free_backend(backend);
+        return kiln_error_set(err, EINVAL, "backend %s: %s: init failed: %s", name, path,
+                              reason != NULL ? reason : "it gave no reason");
+    }
+    backend->initialised = true;
+    *out = backend;
+    return 0;
+}
+
+static json_t *languages_of(const kiln_backends *all, const kiln_plugin *plugin)
+{
+    json_t *languages = json_array();
+    for (const char *const *language = plugin->languages; *language != NULL; language++) {
+        if (strcmp(*language, "*") != 0) {
+            json_array_append_new(languages, json_string(*language));
+            continue;
+        }
+        for (const char *const *name = kiln_config_names(all->spec.config, "runtime");
+             *name != NULL; name++) {
+            json_array_append_new(languages, json_string(*name));
+        }
+    }
+    return languages;
+}
+
+static int fill_table(kiln_backends *all)
+{
+    all->table = json_object();
+    for (size_t i = 0; i < all->count; i++) {
+        const kiln_plugin *plugin = &all->list[i]->loaded->plugin;
+        json_t *entry =
+            json_pack("{s:b, s:b, s:o}", "stateful",
+                      (plugin->capabilities & KILN_CAP_SESSIONS) != 0, "plan",
+                      (plugin->capabilities & KILN_CAP_PLAN) != 0, "languages",
+                      languages_of(all, plugin));
+        if (json_object_set_new(all->table, plugin->name, entry) < 0) {
+            return -ENOMEM;
+        }
+    }
+    return 0;
+}
+
+int kiln_backends_load(const kiln_backends_spec *spec, kiln_backends **backends,
+                       kiln_error *err)
+{
+    const char *const *names = kiln_config_list(spec->config, "engine", "backends");
+    size_t count = 0;
+    while (names[count] != NULL) {
+        count++;
+    }
+    kiln_backends *all = calloc(1, sizeof(*all));
+    if (all == NULL || (all->list = calloc(count + 1, sizeof(kiln_backend *))) == NULL) {
+        free(all);
+        return kiln_error_set(err, ENOMEM, "out of memory");
+    }
+    all->spec = *spec;
+    for (size_t i = 0; i < count; i++) {
+        int rc = load_backend(all, names[i], &all->list[all->count], err);
+        if (rc < 0) {
+            kiln_backends_free(all);
+            return rc;
+        }
+        all->count++;
+    }
+    if (fill_table(all) < 0) {
+        kiln_backends_free(all);
+        return kiln_error_set(err, ENOMEM, "out of memory");
+    }
+    *backends = all;
+    return 0;
+}
+
+void kiln_backends_free(kiln_backends *backends)
+{
+    if (backends == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < backends->count; i++) {
+        free_backend(backends->list[i]);
+    }
+    if (backends->programs != NULL) {
+        kiln_zygote_stop(backends->programs);
+    }
+    if (backends->tickets.stale > 0) {
+        kiln_log(KILN_LOG_WARNING, "plugins", "%llu emits or completions were stale",
+                 (unsigned long long)backends->tickets.stale);
+    }
+    kiln_tickets_free(&backends->tickets);
+    json_decref(backends->table);
+    free(backends->list);
+    free(backends);
+}
+
+static json_t *describe(const kiln_backends *all, const kiln_plugin *plugin)
+{
+    json_t *names = json_array();
+    for (size_t i = 0; i < sizeof(capabilities) / sizeof(capabilities[0]); i++) {
+        if (plugin->capabilities & capabilities[i].bit) {
+            json_array_append_new(names, json_string(capabilities[i].name));
+        }
+    }
+    char abi[32];
+    snprintf(abi, sizeof(abi), "%u.%u", plugin->abi_major, plugin->abi_minor);
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:n}", "version", plugin->version, "abi", abi,
+                     "summary", plugin->summary, "capabilities", names, "languages",
+                     languages_of(all, plugin), "error");
+}
+
+json_t *kiln_backends_inspect(kiln_config *config, const char *directory)
+{
+    const kiln_backends all = {.spec = {.config = config, .directory = directory}};
+    json_t *list = json_array();
+    for (const char *const *name = kiln_config_list(config, "engine", "backends");
+         *name != NULL; name++) {
+        char path[PATH_MAX];
+        plugin_path(config, directory, *name, path);
+        kiln_error err = KILN_ERROR_INIT;
+        kiln_loaded_plugin *loaded = NULL;
+        json_t *entry;
+        if (kiln_plugin_load(path, false, &loaded, &err) < 0) {
+            entry = json_pack("{s:n, s:n, s:n, s:[], s:[], s:s}", "version", "abi", "summary",
+                              "capabilities", "languages", "error", err.text);
+        } else {
+            entry = describe(&all, &loaded->plugin);
+            char section[80];
+            snprintf(section, sizeof(section), "backend %s", *name);
+            if (kiln_config_declare(config, section, loaded->plugin.options, &err) < 0) {
+                json_object_set_new(entry, "error", json_string(err.text));
+            }
+        }
+        json_object_set_new(entry, "name", json_string(*name));
+        json_object_set_new(entry, "file", json_string(path));
+        json_array_append_new(list, entry);
+        kiln_plugin_unload(loaded);
+    }
+    return list;
+}
+
+kiln_backend *kiln_backends_find(const kiln_backends *backends, const char *name)
+{
+    for (size_t i = 0; i < backends->count; i++) {
+        if (strcmp(kiln_backend_name(backends->list[i]), name) == 0) {
+            return backends->list[i];
+        }
+    }
+    return NULL;
+}
+
+kiln_backend *kiln_backends_analyzer(const kiln_backends *backends, const char *language)
+{
+    for (size_t i = 0; i < backends->count; i++) {
+        kiln_backend *backend = backends->list[i];
+        if ((backend->loaded->plugin.capabilities & KILN_CAP_ANALYZE) &&
+            kiln_backend_speaks(backend, language)) {
+            return backend;
+        }
+    }
+    return NULL;
+}
+
+json_t *kiln_backends_table(const kiln_backends *backends)
+{
+    return backends->table;
+}
+
+const char *kiln_backend_name(const kiln_backend *backend)
+{
+    return backend->loaded->plugin.name;
+}
+
+bool kiln_backend_speaks(const kiln_backend *backend, const char *language)
+{
+    const json_t *entry = json_object_get(backend->all->table, kiln_backend_name(backend));
+    size_t index;
+    json_t *item;
+    json_array_foreach(json_object_get(entry, "languages"), index, item) {
+        if (strcmp(json_string_value(item), language) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int kiln_backend_zygote(kiln_backend *backend, kiln_zygote **zygote, kiln_error *err)
+{
+    bool worker = backend->loaded->plugin.capabilities & KILN_CAP_WORKER;
+    kiln_zygote **place = worker ? &backend->zygote : &backend->all->programs;
+    if (*place == NULL) {
+        const kiln_backends_spec *all = &backend->all->spec;
+        kiln_zygote_spec spec = {
+            .loop = all->loop,
+            .executable = all->executable,
+            .plugin = worker ? backend->loaded->path : NULL,
+            .options = worker ? (const char *const *)backend->option_words : NULL,
+            .policy = all->sandbox,
+            .log_level = kiln_log_level_now(),
+        };
+        int rc = kiln_zygote_start(&spec, place, err);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    *zygote = *place;
+    return 0;
+}
+
+int kiln_backend_prestart(kiln_backend *backend, kiln_error *err)
+{
+    kiln_zygote *zygote;
+    return backend->loaded->plugin.capabilities & KILN_CAP_PLAN
+               ? 0
+               : kiln_backend_zygote(backend, &zygote, err);
+}

@@ -1,0 +1,103 @@
+/* backend.h - the configured plugins, and a session's place on each of them.
+ *
+ * The core knows a backend by its name and these calls; whether a plugin has an
+ * engine half, a worker half or both is settled here. Thread: loop. */
+#ifndef KILN_PLUGIN_BACKEND_H
+#define KILN_PLUGIN_BACKEND_H
+
+#include "base/error.h"
+#include "config/config.h"
+#include "sandbox/sandbox.h"
+
+#include <jansson.h>
+#include <kiln/plugin.h>
+#include <uv.h>
+
+typedef struct kiln_backends kiln_backends; /* all of them */
+typedef struct kiln_backend kiln_backend;   /* one plugin, loaded and initialised */
+typedef struct kiln_binding kiln_binding;   /* one session on one backend */
+
+/* The part of a session that plugins and workers need; the core's session has it. */
+struct kiln_session {
+    char id[65];
+    kiln_binding *bindings; /* list */
+};
+
+typedef struct kiln_backends_spec {
+    uv_loop_t *loop;
+    kiln_config *config;
+    const char *directory;  /* of NAME.so */
+    const char *executable; /* for workers */
+    kiln_sandbox_policy sandbox;
+} kiln_backends_spec;
+
+/* Loads every backend of [engine] backends; the first that is refused refuses all. */
+int kiln_backends_load(const kiln_backends_spec *spec, kiln_backends **backends,
+                       kiln_error *err);
+/* fini of each; no session is bound. */
+void kiln_backends_free(kiln_backends *backends);
+/* The same without a later use: every plugin with its own error, for reports.
+ * [{"name","file","version","abi","summary","capabilities":[],"languages":[],
+ *   "error":null|""}]; new reference. */
+json_t *kiln_backends_inspect(kiln_config *config, const char *directory);
+
+/* Borrowed, or NULL. */
+kiln_backend *kiln_backends_find(const kiln_backends *backends, const char *name);
+/* One that can analyze code of the language, or NULL. */
+kiln_backend *kiln_backends_analyzer(const kiln_backends *backends, const char *language);
+/* {"interpreter":{"stateful":true,"languages":["python"]}}; borrowed. */
+json_t *kiln_backends_table(const kiln_backends *backends);
+
+const char *kiln_backend_name(const kiln_backend *backend);
+bool kiln_backend_speaks(const kiln_backend *backend, const char *language);
+/* Starts the worker process that its sessions are forked from, if it has one, so
+ * that it warms up before the first session. */
+int kiln_backend_prestart(kiln_backend *backend, kiln_error *err);
+
+/* ---- a session on a backend */
+
+/* Finds or makes the session's binding; `ready` is called once, possibly at once:
+ * with the descriptor of the session's file system (borrowed; -1 for a backend that
+ * runs nothing), or with err. Never called after kiln_binding_forget. */
+void kiln_backend_bind(kiln_backend *backend, kiln_session *session,
+                       const kiln_limits *limits,
+                       void (*ready)(void *user, kiln_binding *binding, int root_fd,
+                                     const kiln_error *err),
+                       void *user);
+/* Drops a waiting `ready`. */
+void kiln_binding_forget(kiln_session *session, void *user);
+/* Ends the session on every backend: processes, files, plugin state. */
+void kiln_bindings_close(kiln_session *session);
+
+typedef struct kiln_run_callbacks {
+    void (*on_event)(void *user, const kiln_event *event);
+    /* Exactly once, last. */
+    void (*on_complete)(void *user, const kiln_outcome *outcome);
+    /* A file that the backend itself put into the work directory. */
+    void (*on_file)(void *user, const char *name);
+} kiln_run_callbacks;
+
+/* One execution; one at a time in a binding. 0: on_complete follows, never from
+ * within this call's frame before *ticket is set. Negative: nothing follows. */
+int kiln_binding_execute(kiln_binding *binding, const kiln_input *input,
+                         const kiln_run_callbacks *callbacks, void *user,
+                         kiln_ticket *ticket, kiln_error *err);
+/* Asks it to stop; false: the backend cannot be asked, only killed. */
+bool kiln_binding_interrupt(kiln_binding *binding, kiln_ticket ticket);
+/* Kills every process of the session on this backend; completion follows. */
+void kiln_binding_kill(kiln_binding *binding);
+/* Makes the ticket stale: whatever its backend still says is dropped. For one that
+ * does not complete even after a kill. */
+void kiln_binding_abandon(kiln_binding *binding, kiln_ticket ticket);
+
+/* Analysis of code by a worker of its own that never runs code. `done` once,
+ * possibly before this returns: borrowed analysis, or NULL with why. *handle is set
+ * before that and valid until then. */
+typedef struct kiln_analysis kiln_analysis;
+void kiln_backend_analyze(kiln_backend *backend, const char *code, size_t length,
+                          void (*done)(void *user, json_t *analysis, const char *error),
+                          void *user, kiln_analysis **handle);
+/* `done` will not be called. */
+void kiln_analysis_cancel(kiln_analysis *analysis);
+
+#endif

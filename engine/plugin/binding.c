@@ -1,0 +1,467 @@
+/* A session on a backend: its sandbox, its worker, the execution in flight. */
+#include "plugin/backend-t.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct kiln_ready_waiter {
+    kiln_ready_waiter *next;
+    void (*ready)(void *user, kiln_binding *binding, int root_fd, const kiln_error *err);
+    void *user;
+};
+
+kiln_binding *kiln_binding_find(const kiln_session *session, const kiln_backend *backend)
+{
+    kiln_binding *binding = session->bindings;
+    while (binding != NULL && binding->backend != backend) {
+        binding = binding->next;
+    }
+    return binding;
+}
+
+static const kiln_plugin *plugin_of(const kiln_binding *binding)
+{
+    return &binding->backend->loaded->plugin;
+}
+
+static bool has_worker(const kiln_binding *binding)
+{
+    return plugin_of(binding)->capabilities & KILN_CAP_WORKER;
+}
+
+static void free_timer(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+static void unlink_binding(kiln_binding *binding)
+{
+    kiln_binding **place = &binding->session->bindings;
+    while (*place != NULL && *place != binding) {
+        place = &(*place)->next;
+    }
+    if (*place != NULL) {
+        *place = binding->next;
+    }
+}
+
+/* Callbacks of the sandbox's processes may still come from within. */
+static void close_binding(kiln_binding *binding)
+{
+    if (binding->state_open) {
+        binding->state_open = false;
+        plugin_of(binding)->session_close(binding->backend->self, binding->state);
+    }
+    if (binding->sandbox != NULL) {
+        kiln_sandbox_close(binding->sandbox);
+    }
+    unlink_binding(binding);
+    if (binding->deferred != NULL) {
+        uv_close((uv_handle_t *)binding->deferred, free_timer);
+    }
+    kiln_ready_waiter *waiter = binding->waiters;
+    while (waiter != NULL) {
+        kiln_ready_waiter *next = waiter->next;
+        free(waiter);
+        waiter = next;
+    }
+    free(binding->outcome_name);
+    free(binding->outcome_message);
+    free(binding);
+}
+
+void kiln_bindings_close(kiln_session *session)
+{
+    while (session->bindings != NULL) {
+        close_binding(session->bindings);
+    }
+}
+
+void kiln_binding_forget(kiln_session *session, void *user)
+{
+    for (kiln_binding *binding = session->bindings; binding != NULL; binding = binding->next) {
+        for (kiln_ready_waiter *waiter = binding->waiters; waiter != NULL;
+             waiter = waiter->next) {
+            if (waiter->user == user) {
+                waiter->ready = NULL;
+            }
+        }
+    }
+}
+
+/* A waiter may begin to use the binding, or give its session up: each is taken off
+ * the list before it is called, and a binding that failed is closed first. */
+static void tell_waiters(kiln_binding *binding, int root_fd, const kiln_error *err)
+{
+    kiln_ready_waiter *waiter = kiln_steal(binding->waiters);
+    if (root_fd < 0 && err != NULL) {
+        close_binding(binding);
+        binding = NULL;
+    }
+    while (waiter != NULL) {
+        kiln_ready_waiter *next = waiter->next;
+        if (waiter->ready != NULL) {
+            waiter->ready(waiter->user, binding, root_fd, err);
+        }
+        free(waiter);
+        waiter = next;
+    }
+}
+
+static void sandbox_ready(void *user, int root_fd, const kiln_error *err)
+{
+    kiln_binding *binding = user;
+    binding->root_fd = root_fd;
+    binding->ready = root_fd >= 0;
+    if (root_fd < 0) {
+        kiln_error copy = *err; /* the sandbox that owns it is closed before its use */
+        tell_waiters(binding, -1, &copy);
+        return;
+    }
+    tell_waiters(binding, root_fd, NULL);
+}
+
+static int open_sandbox(kiln_binding *binding, kiln_error *err)
+{
+    kiln_zygote *zygote;
+    int rc = kiln_backend_zygote(binding->backend, &zygote, err);
+    if (rc < 0) {
+        return rc;
+    }
+    return kiln_sandbox_open(zygote, binding->session->id, &binding->limits, sandbox_ready,
+                             binding, &binding->sandbox, err);
+}
+
+static int open_binding(kiln_backend *backend, kiln_session *session,
+                        const kiln_limits *limits, kiln_binding **out, kiln_error *err)
+{
+    kiln_binding *binding = calloc(1, sizeof(*binding));
+    if (binding == NULL) {
+        return kiln_error_set(err, ENOMEM, "out of memory");
+    }
+    binding->backend = backend;
+    binding->session = session;
+    binding->limits = *limits;
+    binding->root_fd = -1;
+    binding->next = session->bindings;
+    session->bindings = binding;
+    const kiln_plugin *plugin = plugin_of(binding);
+    if (plugin->session_open != NULL) {
+        int rc = plugin->session_open(backend->self, session, &binding->state);
+        if (rc < 0) {
+            close_binding(binding);
+            return kiln_error_errno(err, rc, "backend %s: session_open", plugin->name);
+        }
+        binding->state_open = true;
+    }
+    *out = binding;
+    return 0;
+}
+
+static int add_waiter(kiln_binding *binding,
+                      void (*ready)(void *, kiln_binding *, int, const kiln_error *),
+                      void *user)
+{
+    kiln_ready_waiter *waiter = calloc(1, sizeof(*waiter));
+    if (waiter == NULL) {
+        return -ENOMEM;
+    }
+    waiter->ready = ready;
+    waiter->user = user;
+    waiter->next = binding->waiters;
+    binding->waiters = waiter;
+    return 0;
+}
+
+void kiln_backend_bind(kiln_backend *backend, kiln_session *session, const kiln_limits *limits,
+                       void (*ready)(void *user, kiln_binding *binding, int root_fd,
+                                     const kiln_error *err),
+                       void *user)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    kiln_binding *binding = kiln_binding_find(session, backend);
+    if (binding != NULL && binding->ready && binding->sandbox != NULL && !binding->running &&
+        !kiln_sandbox_alive(binding->sandbox)) {
+        kiln_log(KILN_LOG_WARNING, backend->section,
+                 "session %s: its sandbox is gone; it starts anew without its files",
+                 session->id);
+        close_binding(binding);
+        binding = NULL;
+    }
+    bool fresh = binding == NULL;
+    if (fresh && open_binding(backend, session, limits, &binding, &err) < 0) {
+        ready(user, NULL, -1, &err);
+        return;
+    }
+    if (plugin_of(binding)->capabilities & KILN_CAP_PLAN) {
+        binding->ready = true;
+    }
+    if (binding->ready) {
+        ready(user, binding, binding->root_fd, NULL);
+        return;
+    }
+    if (add_waiter(binding, ready, user) < 0) {
+        kiln_error_set(&err, ENOMEM, "out of memory");
+        ready(user, NULL, -1, &err);
+        return;
+    }
+    if (fresh && open_sandbox(binding, &err) < 0) {
+        tell_waiters(binding, -1, &err);
+    }
+}
+
+/* ---- the end of an execution */
+
+static void deliver(kiln_binding *binding, const kiln_outcome *outcome)
+{
+    kiln_tickets *tickets = &binding->backend->all->tickets;
+    kiln_ticket_entry *entry = kiln_ticket_find(tickets, binding->backend, binding->ticket);
+    if (entry == NULL) {
+        return;
+    }
+    kiln_ticket_entry copy = *entry;
+    kiln_ticket_release(tickets, binding->ticket);
+    binding->running = false;
+    copy.callbacks.on_complete(copy.user, outcome);
+}
+
+static void deliver_deferred(uv_timer_t *timer)
+{
+    kiln_binding *binding = timer->data;
+    auto_free char *name = kiln_steal(binding->outcome_name);
+    auto_free char *message = kiln_steal(binding->outcome_message);
+    kiln_outcome outcome = binding->outcome;
+    outcome.name = name;
+    outcome.message = message;
+    binding->completed = false;
+    deliver(binding, &outcome);
+}
+
+void kiln_binding_complete(kiln_binding *binding, const kiln_outcome *outcome)
+{
+    kiln_outcome whole = KILN_OUTCOME_INIT; /* an older plugin's is shorter */
+    memcpy(&whole, outcome, outcome->size < sizeof(whole) ? outcome->size : sizeof(whole));
+    if (whole.status > KILN_STATUS_UNAVAILABLE) {
+        whole.status = KILN_STATUS_UNAVAILABLE;
+        whole.name = "BadOutcome";
+        whole.message = "the backend reported a status that does not exist";
+    }
+    if (!binding->starting) {
+        deliver(binding, &whole);
+        return;
+    }
+    /* The caller of execute does not have its ticket yet. */
+    binding->completed = true;
+    binding->outcome = whole;
+    binding->outcome_name = whole.name != NULL ? strdup(whole.name) : NULL;
+    binding->outcome_message = whole.message != NULL ? strdup(whole.message) : NULL;
+    uv_timer_start(binding->deferred, deliver_deferred, 0, 0);
+}
+
+void kiln_outcome_of_exit(const kiln_exit *exit, kiln_outcome *outcome, char *message)
+{
+    *outcome = (kiln_outcome)KILN_OUTCOME_INIT;
+    outcome->cpu_ms = exit->cpu_ms;
+    outcome->max_rss_bytes = exit->max_rss_bytes;
+    outcome->message = message;
+    if (exit->limit != NULL) {
+        outcome->status = KILN_STATUS_LIMIT;
+        outcome->name = exit->limit;
+        outcome->signal = exit->exited ? 0 : exit->signal;
+        snprintf(message, 512, "the limit on %s was reached; the session's state is lost",
+                 exit->limit);
+    } else if (exit->cpu_exceeded) {
+        outcome->status = KILN_STATUS_TIMEOUT;
+        outcome->name = "cpu";
+        snprintf(message, 512, "CPU time was up; the session's state is lost");
+    } else if (exit->error != NULL) {
+        outcome->status = KILN_STATUS_UNAVAILABLE;
+        outcome->name = "WorkerFailed";
+        snprintf(message, 512, "%s", exit->error);
+    } else if (exit->exited) {
+        outcome->status = KILN_STATUS_CRASHED;
+        outcome->name = "WorkerExited";
+        outcome->has_exit_code = true;
+        outcome->exit_code = exit->exit_code;
+        snprintf(message, 512,
+                 "the process exited with status %d before the cell ended; the session's state "
+                 "is lost", exit->exit_code);
+    } else {
+        outcome->status = KILN_STATUS_CRASHED;
+        outcome->name = "WorkerDied";
+        outcome->signal = exit->signal;
+        snprintf(message, 512, "the process died of signal %d (%s); the session's state is lost",
+                 exit->signal, sigabbrev_np(exit->signal) ? sigabbrev_np(exit->signal) : "?");
+    }
+}
+
+/* ---- a worker's cells */
+
+static void guest_event(void *user, const kiln_event *event)
+{
+    kiln_binding *binding = user;
+    kiln_ticket_entry *entry =
+        binding->running ? kiln_ticket_find(&binding->backend->all->tickets, binding->backend,
+                                            binding->ticket)
+                         : NULL;
+    if (entry != NULL) {
+        entry->callbacks.on_event(entry->user, event);
+    }
+}
+
+static void guest_done(void *user, const kiln_verdict *verdict, double cpu_ms,
+                       uint64_t max_rss_bytes)
+{
+    kiln_binding *binding = user;
+    kiln_outcome outcome = KILN_OUTCOME_INIT;
+    outcome.status = verdict->status;
+    outcome.has_exit_code = verdict->has_exit_code;
+    outcome.exit_code = verdict->exit_code;
+    outcome.cpu_ms = cpu_ms;
+    outcome.max_rss_bytes = max_rss_bytes;
+    if (binding->running) {
+        kiln_binding_complete(binding, &outcome);
+    }
+}
+
+static void guest_exit(void *user, const kiln_exit *exit)
+{
+    kiln_binding *binding = user;
+    kiln_outcome outcome;
+    char message[512];
+    binding->guest = NULL;
+    kiln_outcome_of_exit(exit, &outcome, message);
+    if (binding->running) {
+        kiln_binding_complete(binding, &outcome);
+    } else {
+        snprintf(binding->lost, sizeof(binding->lost), "%s", message);
+    }
+}
+
+static const kiln_guest_callbacks guest_callbacks = {
+    .on_event = guest_event,
+    .on_done = guest_done,
+    .on_exit = guest_exit,
+};
+
+/* A session goes on with a fresh worker when its last one died between cells: that its
+ * state is gone must not stay unsaid. */
+static void tell_lost(kiln_binding *binding)
+{
+    if (binding->lost[0] == '\0') {
+        return;
+    }
+    auto_json json_t *decision =
+        json_pack("{s:s, s:s}", "action", "restart", "detail", binding->lost);
+    auto_free char *text = json_dumps(decision, 0);
+    if (text != NULL) {
+        kiln_event event = {.size = sizeof(event), .type = KILN_EVENT_DECISION, .data = text,
+                            .length = strlen(text)};
+        guest_event(binding, &event);
+    }
+    binding->lost[0] = '\0';
+}
+
+static int start_cell(kiln_binding *binding, const kiln_input *input, kiln_error *err)
+{
+    if (binding->guest == NULL) {
+        int rc = kiln_guest_start(binding->sandbox, &binding->limits, &guest_callbacks, binding,
+                                  &binding->guest, err);
+        if (rc < 0) {
+            binding->guest = NULL;
+            return rc;
+        }
+        tell_lost(binding);
+    }
+    return kiln_guest_execute(binding->guest, input, err);
+}
+
+static int start_plugin(kiln_binding *binding, const kiln_input *input, kiln_error *err)
+{
+    const kiln_plugin *plugin = plugin_of(binding);
+    int rc = plugin->execute(binding->backend->self, binding->ticket, binding->session,
+                             binding->state, input);
+    return rc < 0 ? kiln_error_errno(err, rc, "backend %s: execute", plugin->name) : 0;
+}
+
+int kiln_binding_execute(kiln_binding *binding, const kiln_input *input,
+                         const kiln_run_callbacks *callbacks, void *user, kiln_ticket *ticket,
+                         kiln_error *err)
+{
+    kiln_backends *all = binding->backend->all;
+    if (binding->running) {
+        return kiln_error_set(err, EBUSY, "session %s is busy on backend %s",
+                              binding->session->id, kiln_backend_name(binding->backend));
+    }
+    if (binding->deferred == NULL) {
+        binding->deferred = calloc(1, sizeof(*binding->deferred));
+        if (binding->deferred == NULL) {
+            return kiln_error_set(err, ENOMEM, "out of memory");
+        }
+        uv_timer_init(all->spec.loop, binding->deferred);
+        binding->deferred->data = binding;
+    }
+    int rc = kiln_ticket_take(&all->tickets, binding->backend, binding, callbacks, user,
+                              &binding->ticket);
+    if (rc < 0) {
+        return kiln_error_set(err, ENOMEM, "out of memory");
+    }
+    *ticket = binding->ticket;
+    binding->running = true;
+    binding->starting = true;
+    rc = has_worker(binding) ? start_cell(binding, input, err)
+                             : start_plugin(binding, input, err);
+    binding->starting = false;
+    if (rc < 0 && binding->completed) {
+        kiln_log(KILN_LOG_WARNING, binding->backend->section,
+                 "completed an execution that it then refused: the completion is dropped");
+        uv_timer_stop(binding->deferred);
+        binding->completed = false;
+    }
+    if (rc < 0) {
+        kiln_ticket_release(&all->tickets, binding->ticket);
+        binding->running = false;
+    }
+    return rc;
+}
+
+bool kiln_binding_interrupt(kiln_binding *binding, kiln_ticket ticket)
+{
+    if (!binding->running || ticket.generation != binding->ticket.generation) {
+        return true;
+    }
+    if (has_worker(binding)) {
+        if (binding->guest != NULL) {
+            kiln_guest_interrupt(binding->guest);
+        }
+        return true;
+    }
+    if ((plugin_of(binding)->capabilities & KILN_CAP_INTERRUPT) == 0) {
+        return false;
+    }
+    plugin_of(binding)->interrupt(binding->backend->self, ticket);
+    return true;
+}
+
+void kiln_binding_kill(kiln_binding *binding)
+{
+    if (binding->guest != NULL) {
+        kiln_guest_kill(binding->guest);
+    } else if (binding->sandbox != NULL) {
+        kiln_sandbox_kill(binding->sandbox);
+    }
+}
+
+void kiln_binding_abandon(kiln_binding *binding, kiln_ticket ticket)
+{
+    if (binding->running && ticket.slot == binding->ticket.slot &&
+        ticket.generation == binding->ticket.generation) {
+        kiln_ticket_release(&binding->backend->all->tickets, ticket);
+        binding->running = false;
+        binding->completed = false;
+        uv_timer_stop(binding->deferred);
+    }
+}
