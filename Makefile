@@ -33,7 +33,7 @@ PACKAGES_TEST = $(PACKAGES_RUN) luajit perl libcmocka-dev python3-nbformat pytho
 PACKAGES_LINT = $(PACKAGES_TEST) clang clang-format clang-tidy cppcheck
 PACKAGES_FUZZ = $(PACKAGES_TEST) clang libclang-rt-14-dev
 PACKAGES_BENCH = $(PACKAGES_TEST) bubblewrap jupyter-nbconvert jupyter-core python3-ipykernel \
-  python3-nbclient
+  python3-nbclient python3-jupyter-client
 PACKAGES_REAL = $(PACKAGES_BENCH) python-skimage-doc python-sklearn-doc python-statsmodels-doc \
   libpython3.11-testsuite python3-skimage python3-sklearn python3-statsmodels
 
@@ -64,7 +64,7 @@ COMMON = -std=gnu17 -D_GNU_SOURCE $(WARNINGS) $(HARDENING) $(CPPFLAGS) $(CFLAGS)
 ENGINE_CFLAGS = $(COMMON) -fPIE -fvisibility=hidden -Iengine -Iengine/include
 # A plugin sees the public header and its own folder, nothing else of ours. -Wa:
 # the assembler looks for .incbin files there, too.
-PLUGIN_CFLAGS = $(COMMON) -fPIC -fvisibility=hidden -Iengine/include -I$(@D:$(BUILD)/%=%) \
+PLUGIN_CFLAGS = $(COMMON) -fPIC -fvisibility=hidden -Iengine/include -I$(@D:$(BUILD)/%=%) -I$(@D) \
   -Wa,-I$(@D:$(BUILD)/%=%)
 
 # ---------------------------------------------------------------------- files
@@ -106,11 +106,18 @@ $(BUILD)/plugins/%.o: plugins/%.c Makefile
 	$(SAY) CC $@
 	$(Q)$(CC) $(PLUGIN_CFLAGS) -c -o $@ $<
 
-# The interpreter carries its Python sources inside.
-$(BUILD)/plugins/interpreter/%.o: PLUGIN_CFLAGS += $(PYTHON_CFLAGS)
-$(patsubst %.c,$(BUILD)/%.o,$(wildcard plugins/interpreter/*.c)): \
-  $(wildcard plugins/interpreter/*.py)
+# The interpreter carries its Python sources inside, as text and as bytecode of the
+# very Python that it links.
+INTERPRETER := plugins/interpreter
+INTERPRETER_PY := $(filter-out %/freeze.py,$(wildcard $(INTERPRETER)/*.py))
+BYTECODE := $(BUILD)/$(INTERPRETER)/interpreter_bytecode.h
+$(BUILD)/$(INTERPRETER)/%.o: PLUGIN_CFLAGS += $(PYTHON_CFLAGS)
+$(patsubst %.c,$(BUILD)/%.o,$(wildcard $(INTERPRETER)/*.c)): $(INTERPRETER_PY) $(BYTECODE)
 $(BUILD)/plugins/interpreter.so: PLUGIN_LIBS = $(PYTHON_LIBS)
+$(BYTECODE): $(INTERPRETER)/freeze.py $(INTERPRETER_PY) Makefile
+	@mkdir -p $(@D)
+	$(SAY) GEN $@
+	$(Q)$(PYTHON) $< $(INTERPRETER_PY) >$@
 
 define plugin
 $(BUILD)/plugins/$(1).so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard plugins/$(1)/*.c))

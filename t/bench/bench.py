@@ -1,0 +1,249 @@
+#!/usr/bin/python3
+"""What Kiln costs, beside the bare mechanism (floor) and what one would use instead
+(peer): `make bench`.
+
+All figures of a row are taken in one run, alternating; medians. A row is met when its
+ratios are within the limits; milliseconds alone say nothing on a shared machine.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+PYTHON = "/usr/bin/python3"
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+               "LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"}
+NUMPY_PLUS = "import numpy, pandas, matplotlib.pyplot"
+
+
+def timed(argv, folder):
+    """Milliseconds of a whole process that must succeed."""
+    env = {**ENVIRONMENT, "HOME": folder, "XDG_RUNTIME_DIR": folder}
+    since = time.perf_counter()
+    done = subprocess.run(argv, cwd=folder, env=env, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    took = (time.perf_counter() - since) * 1e3
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(argv)}: exit {done.returncode}: "
+                           f"{done.stderr.decode(errors='replace').strip()[-400:]}")
+    return took
+
+
+def alternating(runs, folder, **commands):
+    """Median milliseconds of each command, taken in turns."""
+    series = {name: [] for name in commands}
+    for turn in range(runs + 1):
+        for name, argv in commands.items():
+            took = timed(argv, folder)
+            if turn > 0:  # the first turn fills the page cache
+                series[name].append(took)
+    return {name: statistics.median(values) for name, values in series.items()}
+
+
+def program(build, name, *arguments):
+    """Series of a benchmark program, in milliseconds."""
+    with tempfile.TemporaryDirectory(prefix="kiln-bench-") as home:
+        done = subprocess.run([f"{build}/t/bench/{name}", *map(str, arguments)],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env={**ENVIRONMENT, "HOME": home, "XDG_RUNTIME_DIR": home})
+    if done.returncode != 0:
+        raise RuntimeError(f"t/bench/{name}: exit {done.returncode}: "
+                           f"{done.stderr.decode(errors='replace').strip()[-400:]}")
+    return {key: [value / 1e3 for value in values]
+            for key, values in json.loads(done.stdout).items()}
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def p99(values):
+    return sorted(values)[int(len(values) * 0.99)]
+
+
+def notebook(*cells):
+    return json.dumps({
+        "cells": [{"cell_type": "code", "execution_count": None, "id": f"c{i}", "metadata": {},
+                   "outputs": [], "source": source} for i, source in enumerate(cells)],
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3",
+                                    "language": "python"}}, "nbformat": 4, "nbformat_minor": 5})
+
+
+class Kernel:
+    """ipykernel, spoken to as its users do."""
+
+    def __init__(self):
+        from jupyter_client.manager import KernelManager
+
+        since = time.perf_counter()
+        self.manager = KernelManager(kernel_name="python3")
+        self.manager.start_kernel(env=dict(os.environ, **ENVIRONMENT))
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+        self.run(NUMPY_PLUS)
+        self.run("1+1")
+        self.cold_ms = (time.perf_counter() - since) * 1e3
+
+    def run(self, code):
+        since = time.perf_counter()
+        self.client.execute(code)
+        while True:
+            message = self.client.get_iopub_msg(timeout=60)
+            if (message["msg_type"] == "status"
+                    and message["content"]["execution_state"] == "idle"
+                    and message["parent_header"].get("msg_type") == "execute_request"):
+                break
+        self.client.get_shell_msg(timeout=60)
+        return (time.perf_counter() - since) * 1e3
+
+    def close(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+class Table:
+    def __init__(self):
+        self.rows = []
+
+    def row(self, what, kiln, floor=None, peer=None, at_most=None, faster=None, ceiling=None,
+            p99_ms=None):
+        """at_most: times the floor; faster: times faster than the peer; ceiling: ms."""
+        checks = []
+        if at_most is not None:
+            checks.append((f"<= {at_most:g} x floor", kiln <= at_most * floor))
+        if faster is not None:
+            checks.append((f">= {faster:g} x faster than peer", kiln * faster <= peer))
+        if ceiling is not None:
+            checks.append((f"<= {ceiling:g} ms", kiln <= ceiling))
+        row = {"what": what, "kiln_ms": kiln, "floor_ms": floor, "peer_ms": peer,
+               "p99_ms": p99_ms, "times_floor": kiln / floor if floor else None,
+               "times_faster": peer / kiln if peer and kiln > 0 else None,
+               "targets": [{"target": text, "met": met} for text, met in checks]}
+        self.rows.append(row)
+        figure = lambda value: f"{value:10.3f}" if value is not None else f"{'':10}"
+        ratio = lambda value: f"{value:8.2f}" if value is not None else f"{'':8}"
+        print(f"{what:<50}{figure(kiln)}{figure(floor)}{figure(peer)}"
+              f"{ratio(row['times_floor'])}{ratio(row['times_faster'])}  "
+              + "; ".join(f"{text}: {'met' if met else 'MISSED'}" for text, met in checks),
+              flush=True)
+
+    def failed(self, what, why):
+        self.rows.append({"what": what, "error": str(why)})
+        print(f"{what:<50}  failed: {why}", flush=True)
+
+
+def whole_processes(table, kiln, arguments):
+    with tempfile.TemporaryDirectory(prefix="kiln-bench-") as folder:
+        pathlib.Path(folder, "one.ipynb").write_text(notebook("print(1)"))
+        pathlib.Path(folder, "three.ipynb").write_text(notebook("x = 1", "print(x)", "x + 1"))
+        nbconvert = [PYTHON, "-m", "nbconvert", "--to", "notebook", "--execute", "--output"]
+        ours = alternating(
+            arguments.runs, folder,
+            floor=[PYTHON, "-c", "print(1)"],
+            line=[kiln, "run", "-c", "print(1)"],
+            cells=[kiln, "run", "-o", "out", "three.ipynb"])
+        peers = alternating(
+            arguments.peer_runs, folder,
+            execute=[PYTHON, "-m", "jupyter", "execute", "one.ipynb"],
+            nbconvert=[*nbconvert, "done.ipynb", "three.ipynb"])
+    table.row("kiln run -c 'print(1)' / python3 -c / jupyter execute", ours["line"],
+              ours["floor"], peers["execute"], at_most=1.6)
+    table.row("notebook of 3 cells / python3 -c / nbconvert", ours["cells"], ours["floor"],
+              peers["nbconvert"], at_most=3, faster=30)
+
+
+def programs_started(table, kiln, arguments):
+    series = {name: median(values)
+              for name, values in program(arguments.build, "spawn", kiln, arguments.runs * 3).items()}
+    true = "/bin/true confined, in a live session / fork+exec / bwrap"
+    table.row(true, series["kiln_true"], series["bare_true"], series["bwrap_true"],
+              at_most=2.2, faster=2)
+    table.row("/bin/true, session opened, used, closed", series["kiln_true_whole_session"],
+              series["bare_true"], series["bwrap_true"], at_most=2.2, faster=2)
+    table.row("python3 -c pass, confined / bare / bwrap", series["kiln_python"],
+              series["bare_python"], series["bwrap_python"], at_most=1.15)
+
+
+def cells(table, kiln, interpreter, arguments):
+    kernel = Kernel()
+    try:
+        for _ in range(20):
+            kernel.run("1+1")
+        peer = median([kernel.run(f"1+{i}") for i in range(200)])
+    finally:
+        kernel.close()
+    series = program(arguments.build, "cell", kiln, interpreter, arguments.runs * 100)
+    echo = median(series["echo"])
+    table.row("cell 1+1, engine to worker and back / echo / ipykernel", median(series["cell"]),
+              echo, peer, at_most=1.7, faster=100, p99_ms=p99(series["cell"]))
+    table.row("the same code again", median(series["cell_seen"]), echo, peer, at_most=1.15,
+              p99_ms=p99(series["cell_seen"]))
+    series = program(arguments.build, "execute", kiln, arguments.runs * 50)
+    whole, bare = median(series["default_chain"]), median(series["audit_chain"])
+    table.row("cell 1+1, request to Result, default policies", whole, echo, peer, at_most=3,
+              faster=100, p99_ms=p99(series["default_chain"]))
+    table.row("policies: default chain of five less chain of one", whole - bare, ceiling=0.02)
+    return kernel.cold_ms
+
+
+def sessions(table, kiln, interpreter, cold_ms, arguments):
+    for what, options, limits in (
+        ("session, nothing preloaded: open to first reply / fork", [], {}),
+        ("session, numpy+ preloaded / fork / ipykernel",
+         ["preload=numpy pandas matplotlib.pyplot"], {"at_most": 12, "faster": 200}),
+    ):
+        try:
+            series = program(arguments.build, "session", kiln, interpreter, arguments.runs * 3,
+                             *options)
+            table.row(what, median(series["session"]), median(series["fork"]), cold_ms,
+                      p99_ms=p99(series["session"]), **limits)
+        except RuntimeError as why:
+            table.failed(what, why)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--build", default="build")
+    parser.add_argument("--json", default="build/bench.json")
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--peer-runs", type=int, default=3)
+    arguments = parser.parse_args()
+    arguments.build = os.path.abspath(arguments.build)
+    kiln = f"{arguments.build}/kiln"
+    interpreter = f"{arguments.build}/plugins/interpreter.so"
+
+    table, cold_ms = Table(), None
+    print(f"{'milliseconds, medians':<50}{'kiln':>10}{'floor':>10}{'peer':>10}"
+          f"{'x floor':>8}{'faster':>8}")
+    steps = (
+        ("whole processes", lambda: whole_processes(table, kiln, arguments)),
+        ("programs", lambda: programs_started(table, kiln, arguments)),
+        ("cells", lambda: cells(table, kiln, interpreter, arguments)),
+    )
+    for what, step in steps:
+        try:
+            cold_ms = step() or cold_ms
+        except (RuntimeError, OSError) as why:
+            table.failed(what, why)
+    sessions(table, kiln, interpreter, cold_ms, arguments)
+
+    record = {"machine": {"cpus": os.cpu_count(), "kernel": platform.release(),
+                          "load": os.getloadavg()[0]},
+              "runs": arguments.runs, "rows": table.rows}
+    pathlib.Path(arguments.json).write_text(json.dumps(record, indent=1))
+    targets = [target for row in table.rows for target in row.get("targets", [])]
+    print(f"\n{sum(t['met'] for t in targets)} of {len(targets)} targets met; "
+          f"load {record['machine']['load']:.1f}; {arguments.json}")
+    return 1 if any("error" in row for row in table.rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
