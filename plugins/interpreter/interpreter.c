@@ -1,0 +1,33 @@
+/* interpreter.c - the plugin: Python sessions in an embedded libpython.
+ *
+ * The engine half is empty: zygote, sessions, confinement and frames are the
+ * engine's. The worker half is worker.c, and what it runs is session.py. */
+#include "worker.h"
+
+static const char *const languages[] = {"python", NULL};
+
+static const kiln_option options[] = {
+    {"preload", KILN_OPTION_LIST, "",
+     "modules that the zygote imports once for all sessions, such as: numpy pandas "
+     "matplotlib.pyplot"},
+    {"matplotlib", KILN_OPTION_BOOL, "true",
+     "show open matplotlib figures as image/png at the end of each cell"},
+    {"dpi", KILN_OPTION_INTEGER, "0",
+     "resolution of displayed matplotlib figures, 0: each figure's own"},
+    {NULL, 0, NULL, NULL},
+};
+
+static const kiln_plugin plugin = {
+    .size = sizeof(kiln_plugin),
+    .abi_major = KILN_ABI_MAJOR,
+    .abi_minor = KILN_ABI_MINOR,
+    .capabilities = KILN_CAP_SESSIONS | KILN_CAP_INTERRUPT | KILN_CAP_WORKER | KILN_CAP_ANALYZE,
+    .name = "interpreter",
+    .version = "1.0",
+    .summary = "Python sessions that keep their state, with Jupyter's rich output",
+    .languages = languages,
+    .options = options,
+    .worker = &kiln_interpreter_worker,
+};
+
+KILN_PLUGIN(plugin)

@@ -1,0 +1,563 @@
+"""A session: runs cells one after another in one namespace, as a notebook does.
+
+Shared by whatever can give it a `channel`, an object with
+    stream(number, str or bytes)   output, at once; 1 stdout, 2 stderr
+    emit(type, json) -> bool       an event of plugin.h; False: no cell runs here
+    log(level, text)               a line for the engine's log
+    option(name) -> str or None
+    arm(bool) -> bool              SIGINT raises KeyboardInterrupt; did one come?
+    code(name) -> code object      another file of this folder
+    print_to(Stream) -> function   optional: a faster print
+It is put into this module's globals before the module runs, and so is a copy of
+the builtins: what the code does to its own builtins, to sys.stdout or to
+sys.modules does not reach the runner. For the same reason nothing is imported
+here that is not built in or loaded already, and later only by library().
+
+Python 3.8 and newer. What a trivial cell does not need is in other files."""
+import _ast
+import _io
+import _signal
+import builtins as _builtins
+import io
+import os
+import sys
+from _imp import _fix_co_filename
+from time import time_ns as _time_ns  # noqa: F401 (kept loaded for the parts)
+
+DISPLAY, RESULT, ERROR, UPDATE, CLEAR = 2, 3, 4, 5, 6
+STATUS_OK, STATUS_ERROR, STATUS_INTERRUPTED = 0, 1, 5
+LOG_WARNING = 1
+
+RUNNER = "<kiln>/"  # file names of the runner's own code begin so
+_ASYNC = _ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+_PARSE = _ASYNC | _ast.PyCF_ONLY_AST
+_COROUTINE = 0x80  # inspect.CO_COROUTINE
+_FUTURES = 0x1FE0000 if sys.version_info >= (3, 8) else 0  # __future__ flags in co_flags
+
+_main = sys.modules["__main__"]
+_owner = None  # the process that runs cells; a fork of it does not go on
+_sys_modules = sys.modules
+
+# ------------------------------------------------------------------ the parts
+
+_parts = {}
+
+
+def part(name):
+    """Another file of the runner, as a module that is in no sys.modules."""
+    module = _parts.get(name)
+    if module is None:
+        module = type(sys)("kiln." + name)
+        module.__dict__["__builtins__"] = __builtins__
+        module.session = session
+        exec(channel.code(name), module.__dict__)
+        _parts[name] = module
+    return module
+
+
+class _Session:
+    """This module, for the parts."""
+
+    def __getattr__(self, name):
+        try:
+            return globals()[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+session = _Session()
+
+
+def library(name):
+    """A module of the standard library, never one of the session's files."""
+    return part("imports").library(name)
+
+
+# ------------------------------------------------------------------- streams
+
+
+class _Bytes(io.BufferedIOBase):
+    """sys.stdout.buffer"""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    mode = "wb"
+
+    @property
+    def name(self):
+        return self._stream.name
+
+    raw = property(lambda self: self)
+
+    def writable(self):
+        return True
+
+    def fileno(self):
+        return self._stream._number
+
+    def isatty(self):
+        return False
+
+    def write(self, data):
+        if isinstance(data, str):
+            raise TypeError("a bytes-like object is required, not 'str'")
+        return channel.stream(self._stream._open_number(), data)
+
+
+class Stream(io.TextIOBase):
+    """sys.stdout and sys.stderr: each write goes out at once."""
+
+    __slots__ = ("_number", "_buffer")
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+    newlines = None
+    line_buffering = True
+    write_through = True
+    mode = "w"
+
+    def __init__(self, number):
+        self._number = number
+        self._buffer = None
+
+    @property
+    def name(self):
+        return "<stdout>" if self._number == 1 else "<stderr>"
+
+    @property
+    def buffer(self):
+        if self._buffer is None:
+            self._buffer = _Bytes(self)
+        return self._buffer
+
+    def _open_number(self):
+        if self.closed:
+            raise ValueError("I/O operation on closed file.")
+        return self._number
+
+    def write(self, text):
+        if not isinstance(text, str):
+            raise TypeError(
+                "write() argument must be str, not %s" % type(text).__name__)
+        return channel.stream(self._open_number(), text)
+
+    def writable(self):
+        return True
+
+    def isatty(self):
+        return False
+
+    def fileno(self):
+        return self._number
+
+    def reconfigure(self, **settings):
+        """Nothing to set: always UTF-8, always at once."""
+
+    def __repr__(self):
+        return "<kiln stream %s>" % self.name
+
+
+stdout = Stream(1)
+stderr = Stream(2)
+
+
+def _new_stdin(data):
+    return io.TextIOWrapper(_io.BytesIO(data), encoding="utf-8", errors="surrogateescape")
+
+
+_stdin = None  # what sys.stdin was set to
+_stdin_fresh = False  # it holds no cell's data
+
+
+def _restore_streams(data):
+    global stdout, stderr, _stdin, _stdin_fresh
+    if stdout.closed:
+        stdout = Stream(1)
+    if stderr.closed:
+        stderr = Stream(2)
+    sys.stdout = stdout
+    sys.stderr = stderr
+    if data is not None or not _stdin_fresh or _stdin.closed:
+        _stdin = _new_stdin(data or b"")
+        _stdin_fresh = data is None
+    sys.stdin = _stdin
+
+
+# --------------------------------------------------------------- environment
+
+_arguments = None
+_environment = {}  # name -> (value that the cell's env gave, what stood there before)
+
+
+def _set_environment(env):
+    """The cell's own variables, and away with the last cell's, unless the code has
+    changed them since."""
+    for name, (given, before) in _environment.items():
+        if os.environ.get(name) == given:
+            if before is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = before
+    _environment.clear()
+    for entry in env or ():
+        name, equals, value = entry.partition("=")
+        if name and equals:
+            _environment[name] = (value, os.environ.get(name))
+            os.environ[name] = value
+
+
+# ------------------------------------------------------------------ compiling
+
+
+class Cell:
+    """A compiled cell: its statements, and its last expression apart."""
+
+    __slots__ = ("body", "tail", "quiet", "filename")
+
+    def __init__(self, body, tail, quiet, filename):
+        self.body = body
+        self.tail = tail
+        self.quiet = quiet
+        self.filename = filename
+
+
+_futures = 0  # `from __future__` of earlier cells holds for later ones
+_cells = {}  # source -> Cell, oldest first
+_CELLS_MAX = 256
+_CELL_SOURCE_MAX = 16384
+sources = {}  # file name -> source, for tracebacks
+
+
+def file_name(count):
+    return "Cell In[%d]" % count
+
+
+def _ends_quietly(source, last):
+    """Whether a `;` follows the last expression, which keeps its value unshown."""
+    lines = source.splitlines()[last.end_lineno - 1:]
+    if not lines:
+        return False
+    lines[0] = lines[0].encode("utf-8", "surrogatepass")[last.end_col_offset:].decode(
+        "utf-8", "surrogatepass")
+    return "".join(line.partition("#")[0] for line in lines).rstrip().endswith(";")
+
+
+def compile_cell(source, filename):
+    global _futures
+    flags = _PARSE | _futures
+    try:
+        tree = compile(source, filename, "exec", flags, True)
+    except SyntaxError as error:
+        changed = part("magics").transform(source, filename, flags, error) if (
+            "%" in source or "!" in source or "?" in source) else None
+        if changed is None:
+            raise
+        source, tree = changed
+    flags = _ASYNC | _futures
+    body = tail = None
+    quiet = False
+    statements = tree.body
+    if statements and isinstance(statements[-1], _ast.Expr):
+        last = statements.pop()
+        quiet = ";" in source and _ends_quietly(source, last)
+    else:
+        last = None
+    if statements:
+        body = compile(tree, filename, "exec", flags, True)
+        _futures |= body.co_flags & _FUTURES
+        flags |= _futures
+    if last is not None:
+        tail = compile(_ast.Expression(last.value), filename, "eval", flags, True)
+    return Cell(body, tail, quiet, filename)
+
+
+def _compiled(source, filename):
+    cell = _cells.pop(source, None)
+    if cell is None:
+        cell = compile_cell(source, filename)
+        if len(source) > _CELL_SOURCE_MAX:
+            return cell
+        if len(_cells) >= _CELLS_MAX:
+            del _cells[next(iter(_cells))]
+    elif cell.filename != filename:
+        # Seen before under another number: tracebacks shall tell this one.
+        if cell.body is not None:
+            _fix_co_filename(cell.body, filename)
+        if cell.tail is not None:
+            _fix_co_filename(cell.tail, filename)
+        cell.filename = filename
+    _cells[source] = cell
+    return cell
+
+
+# --------------------------------------------------------------------- results
+
+_count = 0  # execution count of the running cell
+_quiet = False
+_scalars = frozenset((int, float, bool, complex, bytes))
+
+
+def displayhook(value):
+    """Shows the value of a cell's last expression, and keeps it in _ and Out."""
+    if value is None or _quiet:
+        return
+    json = None
+    if type(value) in _scalars:
+        text = repr(value)
+        if text.isascii() and text.isprintable() and '"' not in text and "\\" not in text:
+            json = '{"data":{"text/plain":"' + text + '"},"metadata":{}}'
+    if json is None:
+        json = part("display").result(value)
+    if json is not None:
+        channel.emit(RESULT, json)
+    _remember(value)
+
+
+_last = [None, None, None]  # what stands in _, __ and ___ by us
+
+
+def _remember(value):
+    namespace = _main.__dict__
+    out = namespace.get("Out")
+    if type(out) is dict:
+        if value is out:
+            return
+        out[_count] = value
+        namespace["_%d" % _count] = value
+    if namespace.get("_") is not _last[0] or "_" in _builtins.__dict__:
+        return  # the code has a `_` of its own (gettext, a loop variable)
+    namespace["___"], namespace["__"], namespace["_"] = _last[1], _last[0], value
+    _last[2], _last[1], _last[0] = _last[1], _last[0], value
+
+
+# ------------------------------------------------------------------- running
+
+_loop = None
+_trace = None  # the code's own sys.settrace, away while the runner works
+
+
+def _await(coroutine):
+    """Runs a cell with a top-level await; the loop, and the tasks that are left on
+    it, go on in the next such cell."""
+    global _loop
+    asyncio = library("asyncio")
+    if _loop is None or _loop.is_closed():
+        _loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(_loop)
+    task = _loop.create_task(coroutine)
+    try:
+        return _loop.run_until_complete(task)
+    except BaseException:
+        if not task.done():
+            task.cancel()
+            try:
+                _loop.run_until_complete(task)
+            except BaseException:
+                pass
+        raise
+
+
+def _run(source, filename):
+    global _quiet
+    cell = _compiled(source, filename)
+    namespace = _main.__dict__
+    if cell.body is not None:
+        value = eval(cell.body, namespace)
+        if cell.body.co_flags & _COROUTINE:
+            _await(value)
+    if cell.tail is not None:
+        value = eval(cell.tail, namespace)
+        if cell.tail.co_flags & _COROUTINE:
+            value = _await(value)
+        _quiet = cell.quiet
+        sys.displayhook(value)
+
+
+def _exit_code(error):
+    """As the interpreter does: None is 0, a number itself, else a message."""
+    code = error.code
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return int(code) & 0xFF
+    try:
+        stderr.write(str(code) + "\n")
+    except Exception:
+        pass
+    return 1
+
+
+def _leave_fork(error):
+    """A child that the code forked has come to the end of the cell: ends it as a
+    script's end would."""
+    code = 0
+    if isinstance(error, SystemExit):
+        code = _exit_code(error)
+    elif error is not None:
+        code = 1
+        part("tracebacks").report_to_stderr(error)
+    threading = _sys_modules.get("threading")
+    try:
+        if threading is not None:
+            threading._shutdown()
+    finally:
+        os._exit(code)
+
+
+def _prepare(source, count, filename, stdin, arguments, env):
+    global _count, _quiet, _arguments
+    _count = count
+    _quiet = False
+    _restore_streams(stdin)
+    sys.displayhook = displayhook
+    sys.modules["sys"] = sys
+    sys.modules["builtins"] = _builtins
+    sys.modules["__main__"] = _main
+    namespace = _main.__dict__
+    namespace["__builtins__"] = _builtins
+    namespace.pop("__warningregistry__", None)  # once a cell, not once a session
+    if arguments != _arguments:
+        _arguments = arguments
+        sys.argv = [""] + (arguments or [])
+    if env or _environment:
+        _set_environment(env)
+    history = namespace.get("In")
+    if type(history) is list:
+        while len(history) < count and len(history) < 100000:
+            history.append("")
+        history.append(source)
+    sources[filename] = source
+    cache = getattr(_sys_modules.get("linecache"), "cache", None)
+    if type(cache) is dict:
+        cache[filename] = (len(source), None, source.splitlines(True), filename)
+    if _signal.getsignal(_signal.SIGINT) is not _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+
+
+def execute(source, count, cell_id=None, stdin=None, arguments=None, env=None):
+    """Runs one cell; (status, exit code or None)."""
+    global _trace
+    if source[:1] == "\ufeff":
+        source = source[1:]
+    filename = file_name(count)
+    status, code = STATUS_OK, None
+    failure = None
+    try:
+        try:
+            _prepare(source, count, filename, stdin, arguments, env)
+            channel.arm(True)
+            if _trace is not None:
+                sys.settrace(_trace)
+            try:
+                _run(source, filename)
+            finally:
+                _trace = sys.gettrace()
+                if _trace is not None:
+                    sys.settrace(None)
+        except BaseException as error:
+            failure = error
+        if os.getpid() != _owner:
+            _leave_fork(failure)
+        if failure is not None:
+            if isinstance(failure, SystemExit):
+                code = _exit_code(failure)
+                if code:
+                    status = STATUS_ERROR
+            else:
+                status = STATUS_ERROR
+                part("tracebacks").report(failure)
+        if "kiln_figures" in _sys_modules:
+            part("figures").flush()
+    except BaseException as error:  # an interrupt while reporting or drawing
+        status, code, failure = STATUS_ERROR, None, error
+        part("tracebacks").report_briefly(error)
+    if channel.arm(False) and isinstance(failure, KeyboardInterrupt):
+        status = STATUS_INTERRUPTED
+    return status, code
+
+
+# --------------------------------------------------------------------- analysis
+
+
+def analyze(source):
+    """What Python's parser says of the code, as the JSON text of plugin.h."""
+    return part("analyze").analyze(source)
+
+
+# ----------------------------------------------------------------------- start
+
+
+def display(*objects, **options):
+    """Shows objects in their richest forms: display(x, display_id=..., metadata=...,
+    include=..., exclude=..., raw=..., transient=...)."""
+    return part("display").display(*objects, **options)
+
+
+def update_display(object, *, display_id, **options):
+    """Shows an object in the place of the display with this display_id."""
+    part("display").update_display(object, display_id=display_id, **options)
+
+
+def clear_output(wait=False):
+    """Forgets the outputs of the cell so far."""
+    part("display").clear_output(wait)
+
+
+def get_ipython():
+    """The little of IPython's shell that code from notebooks asks for."""
+    return part("magics").shell
+
+
+def _fill_namespaces():
+    for function in (display, update_display, clear_output, get_ipython):
+        function.__module__ = "builtins"
+        setattr(_builtins, function.__name__, function)
+    print_to = getattr(channel, "print_to", None)
+    if print_to is not None:
+        _builtins.print = print_to(Stream)
+    sites = __import__("_sitebuiltins")  # frozen in; what site.py would set
+    _builtins.exit = sites.Quitter("exit", "Ctrl-D (i.e. EOF)")
+    _builtins.quit = sites.Quitter("quit", "Ctrl-D (i.e. EOF)")
+    _builtins.help = sites._Helper()
+    namespace = _main.__dict__
+    namespace.update(In=[""], Out={}, _=None, __=None, ___=None)
+    namespace.pop("__annotations__", None)
+
+
+_hooks = []  # os.register_at_fork calls that were made while preloading
+
+
+def preload():
+    """In the zygote, once."""
+    sys.path[:] = [entry for entry in sys.path if entry]
+    for folder in ("/usr/local/lib/python%d.%d/dist-packages" % sys.version_info[:2],
+                   "/usr/lib/python3/dist-packages"):
+        if folder not in sys.path and os.path.isdir(folder):
+            sys.path.append(folder)
+    _fill_namespaces()
+    imports = part("imports")
+    imports.install()
+    names = (channel.option("preload") or "").replace(",", " ").split()
+    if names:
+        part("preload").preload(names, _hooks)
+    gc = __import__("gc")
+    gc.collect()
+    gc.freeze()
+
+
+def start(variables):
+    """In a fresh worker, after the fork."""
+    global _owner
+    _owner = os.getpid()
+    os.environ._data.clear()
+    os.environ._data.update(variables)
+    os.environ.setdefault("MPLBACKEND", "agg")  # for programs that the code starts
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    sys.path.insert(0, os.getcwd())
+    _restore_streams(None)
+    sys.argv = [""]
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    if _hooks or "random" in _sys_modules:
+        part("preload").after_fork(_hooks)
+    channel.arm(False)

@@ -1,0 +1,124 @@
+"""Exceptions as error events: only the user's frames, with the user's own lines.
+`session` is session.py."""
+_FRAMES_MAX = 2000  # frames of one traceback that are looked at, from both ends
+
+
+def _safe_str(error):
+    try:
+        text = str(error)
+        return text if type(text) is str else str.__str__(text)
+    except BaseException:
+        return "<exception str() failed>"
+
+
+def _name(error):
+    try:
+        return str(type(error).__name__)
+    except BaseException:
+        return "Exception"
+
+
+def _of_runner(filename):
+    return filename.startswith(session.RUNNER)
+
+
+def _user_trace(trace):
+    """The traceback without the runner's frames. What stands before the first
+    frame of a cell (the event loop under a top-level await) is no business of the
+    user's either."""
+    entries = []
+    while trace is not None:
+        entries.append(trace)
+        trace = trace.tb_next
+    first = 0
+    for index, entry in enumerate(entries):
+        if entry.tb_frame.f_code.co_filename in session.sources:
+            first = index
+            break
+    entries = [entry for entry in entries[first:]
+               if not _of_runner(entry.tb_frame.f_code.co_filename)]
+    if len(entries) > _FRAMES_MAX:
+        half = _FRAMES_MAX // 2
+        entries = entries[:half] + entries[-half:]
+    result = None
+    for entry in reversed(entries):
+        result = type(entry)(result, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return result
+
+
+def _related(error):
+    """The exception and all that it is chained to or made of."""
+    seen, waiting = [], [error]
+    known = set()
+    while waiting and len(seen) < 1000:
+        one = waiting.pop()
+        if not isinstance(one, BaseException) or id(one) in known:
+            continue
+        known.add(id(one))
+        seen.append(one)
+        waiting += [one.__cause__, one.__context__]
+        members = getattr(one, "exceptions", None)
+        if isinstance(members, (tuple, list)):
+            waiting += members
+    return seen
+
+
+def lines(error):
+    """The traceback as Python prints it, as lines without their ends."""
+    traceback = session.library("traceback")
+    linecache = session.library("linecache")
+    for filename, source in session.sources.items():
+        if filename not in linecache.cache:
+            linecache.cache[filename] = (
+                len(source), None, source.splitlines(True), filename)
+    for one in _related(error):
+        one.__traceback__ = _user_trace(one.__traceback__)
+    report = traceback.TracebackException(type(error), error, error.__traceback__)
+    return "".join(report.format()).rstrip("\n").split("\n")
+
+
+def _short_lines(error):
+    """When the traceback module cannot: the code has changed it, or memory is
+    short."""
+    result = ["Traceback (most recent call last):"]
+    trace = error.__traceback__
+    while trace is not None and len(result) < 50:
+        code = trace.tb_frame.f_code
+        if not _of_runner(code.co_filename):
+            result.append('  File "%s", line %s, in %s'
+                          % (code.co_filename, trace.tb_lineno, code.co_name))
+        trace = trace.tb_next
+    text = _safe_str(error)
+    result.append(_name(error) + (": " + text if text else ""))
+    return result
+
+
+def _emit(error, trace):
+    session.channel.emit(session.ERROR, session.part("display").encode(
+        {"name": _name(error), "value": _safe_str(error), "traceback": trace}))
+
+
+def report(error):
+    """Emits the error event."""
+    magics = session._parts.get("magics")
+    if magics is not None and type(error) is magics.UsageError:
+        trace = ["UsageError: " + _safe_str(error)]
+    else:
+        try:
+            trace = lines(error)
+        except Exception:
+            trace = _short_lines(error)
+    _emit(error, trace)
+
+
+def report_briefly(error):
+    _emit(error, _short_lines(error))
+
+
+def report_to_stderr(error):
+    """For an error that does not end the cell: in a forked child, in a __repr__."""
+    try:
+        trace = lines(error)
+    except Exception:
+        trace = _short_lines(error)
+    session.stderr.write("\n".join(trace) + "\n")

@@ -1,0 +1,270 @@
+/* worker.c - the worker half: libpython, and the calls of kiln_worker.
+ *
+ * Thread and GIL: preload keeps the GIL, since the zygote forks with it; a
+ * worker gives it back between cells, so that threads that the code left
+ * behind go on. */
+#include "worker.h"
+#include "channel.h"
+
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static const kiln_worker_host *host;
+static PyObject *run_start, *run_execute, *run_analyze; /* functions of session.py */
+static PyObject *analysis;                              /* owns analyze's last answer */
+static PyThreadState *thread;                           /* while the GIL is given back */
+
+static void log_exception(const char *what)
+{
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    PyErr_NormalizeException(&type, &value, &trace);
+    PyObject *text = value ? PyObject_Repr(value) : NULL;
+    const char *utf8 = text ? PyUnicode_AsUTF8(text) : NULL;
+    char line[512];
+    snprintf(line, sizeof(line), "interpreter: %s: %s", what, utf8 ? utf8 : "unknown exception");
+    host->log(KILN_PLUGIN_LOG_ERROR, line);
+    PyErr_Clear();
+    Py_XDECREF(text);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(trace);
+}
+
+/* Debian's Python as the command has it, but for: no environment variables, no
+ * user site, nothing of the current directory in front of sys.path, UTF-8
+ * everywhere. site.py runs later, if a package outside the standard library is
+ * imported (imports.py): it is a third of a start's cost. */
+static const char *initialize(void)
+{
+    setlocale(LC_CTYPE, "C.UTF-8");
+
+    PyPreConfig preconfig;
+    PyPreConfig_InitIsolatedConfig(&preconfig);
+    preconfig.utf8_mode = 1;
+    PyStatus status = Py_PreInitialize(&preconfig);
+    if (PyStatus_Exception(status))
+        return status.err_msg;
+
+    PyConfig config;
+    PyConfig_InitIsolatedConfig(&config);
+    config.parse_argv = 0;
+    config.install_signal_handlers = 0;
+    config.site_import = 0;
+    config.write_bytecode = 0; /* __pycache__ would be among the output files */
+    config.buffered_stdio = 0;
+    status = PyConfig_SetString(&config, &config.program_name, L"/usr/bin/python3");
+    if (!PyStatus_Exception(status))
+        status = PyConfig_SetString(&config, &config.executable, L"/usr/bin/python3");
+    if (!PyStatus_Exception(status))
+        status = Py_InitializeFromConfig(&config);
+    PyConfig_Clear(&config);
+    return PyStatus_Exception(status) ? status.err_msg : NULL;
+}
+
+/* The runner's module. It has a copy of the builtins, so that code which
+ * replaces builtins.compile or len does not reach it, and it is in no
+ * sys.modules. */
+static PyObject *load_session(PyObject *channel)
+{
+    PyObject *module = PyModule_New("kiln.session");
+    PyObject *builtins = PyDict_Copy(PyEval_GetBuiltins());
+    PyObject *code = kiln_channel_code("session");
+    PyObject *result = NULL;
+    if (module && builtins && code) {
+        PyObject *globals = PyModule_GetDict(module);
+        if (PyDict_SetItemString(globals, "__builtins__", builtins) == 0 &&
+            PyDict_SetItemString(globals, "channel", channel) == 0)
+            result = PyEval_EvalCode(code, globals, globals);
+    }
+    Py_XDECREF(code);
+    Py_XDECREF(builtins);
+    if (!result)
+        Py_CLEAR(module);
+    Py_XDECREF(result);
+    return module;
+}
+
+static int preload(const kiln_worker_host *worker_host, const char **error)
+{
+    host = worker_host;
+    const char *failure = initialize();
+    if (failure) {
+        *error = failure;
+        return -1;
+    }
+    PyObject *channel = kiln_channel_new(host);
+    PyObject *session = channel ? load_session(channel) : NULL;
+    PyObject *loaded = NULL;
+    if (session) {
+        run_start = PyObject_GetAttrString(session, "start");
+        run_execute = PyObject_GetAttrString(session, "execute");
+        run_analyze = PyObject_GetAttrString(session, "analyze");
+        if (run_start && run_execute && run_analyze)
+            loaded = PyObject_CallMethod(session, "preload", NULL);
+    }
+    Py_XDECREF(channel);
+    Py_XDECREF(session);
+    if (!loaded) {
+        log_exception("preload");
+        *error = "interpreter: the runner could not be loaded";
+        return -1;
+    }
+    Py_DECREF(loaded);
+    return 0;
+}
+
+/* The environment that the engine gave this process, as {name: value}. */
+static PyObject *environment(void)
+{
+    PyObject *dict = PyDict_New();
+    for (char **entry = environ; dict && entry && *entry; entry++) {
+        const char *equals = strchr(*entry, '=');
+        if (!equals)
+            continue;
+        PyObject *name = PyBytes_FromStringAndSize(*entry, equals - *entry);
+        PyObject *value = PyBytes_FromString(equals + 1);
+        if (!name || !value || PyDict_SetItem(dict, name, value) < 0)
+            Py_CLEAR(dict);
+        Py_XDECREF(name);
+        Py_XDECREF(value);
+    }
+    return dict;
+}
+
+static int start(void)
+{
+    PyOS_AfterFork_Child();
+    kiln_channel_start();
+    PyObject *variables = environment();
+    PyObject *done = variables ? PyObject_CallOneArg(run_start, variables) : NULL;
+    Py_XDECREF(variables);
+    if (!done) {
+        log_exception("start");
+        return -1;
+    }
+    Py_DECREF(done);
+    thread = PyEval_SaveThread();
+    return 0;
+}
+
+/* NULL-terminated strings as a list of str, None when there are none. */
+static PyObject *string_list(const char *const *strings)
+{
+    if (!strings || !strings[0])
+        return Py_NewRef(Py_None);
+    PyObject *list = PyList_New(0);
+    for (; list && *strings; strings++) {
+        PyObject *text = PyUnicode_DecodeFSDefault(*strings);
+        if (!text || PyList_Append(list, text) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(text);
+    }
+    return list;
+}
+
+/* The runner itself failed, or an interrupt came in its last instructions. */
+static void escaped(kiln_verdict *verdict)
+{
+    bool interrupt = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
+    static const char interrupt_json[] =
+        "{\"name\":\"KeyboardInterrupt\",\"value\":\"\",\"traceback\":[\"KeyboardInterrupt\"]}";
+    static const char failure_json[] =
+        "{\"name\":\"RuntimeError\",\"value\":\"the cell runner failed\","
+        "\"traceback\":[\"RuntimeError: the cell runner failed\"]}";
+    kiln_event event = {sizeof(event), KILN_EVENT_ERROR, 0, 0,
+                        interrupt ? interrupt_json : failure_json,
+                        (interrupt ? sizeof(interrupt_json) : sizeof(failure_json)) - 1};
+    if (interrupt)
+        PyErr_Clear();
+    else
+        log_exception("execute");
+    host->emit(&event);
+    verdict->status = interrupt ? KILN_STATUS_INTERRUPTED : KILN_STATUS_ERROR;
+}
+
+static void read_verdict(PyObject *result, kiln_verdict *verdict)
+{
+    if (!PyTuple_Check(result) || PyTuple_GET_SIZE(result) != 2)
+        PyErr_SetString(PyExc_TypeError, "the runner's verdict is not a pair");
+    else {
+        long status = PyLong_AsLong(PyTuple_GET_ITEM(result, 0));
+        PyObject *code = PyTuple_GET_ITEM(result, 1);
+        if (code != Py_None) {
+            verdict->has_exit_code = true;
+            verdict->exit_code = (int32_t)(PyLong_AsLong(code) & 0xff);
+        }
+        verdict->status = (uint32_t)status;
+    }
+    if (PyErr_Occurred())
+        escaped(verdict);
+}
+
+static int execute(const kiln_cell *cell, kiln_verdict *verdict)
+{
+    PyEval_RestoreThread(thread);
+    kiln_channel_enter();
+    verdict->status = KILN_STATUS_ERROR;
+    verdict->has_exit_code = false;
+    PyObject *result = NULL;
+    PyObject *arguments[6] = {
+        PyUnicode_DecodeUTF8(cell->code, (Py_ssize_t)cell->code_length, "replace"),
+        PyLong_FromUnsignedLongLong(cell->execution_count),
+        cell->cell_id ? PyUnicode_DecodeUTF8(cell->cell_id, (Py_ssize_t)strlen(cell->cell_id),
+                                             "replace")
+                      : Py_NewRef(Py_None),
+        cell->stdin_data
+            ? PyBytes_FromStringAndSize(cell->stdin_data, (Py_ssize_t)cell->stdin_length)
+            : Py_NewRef(Py_None),
+        string_list(cell->args),
+        string_list(cell->env),
+    };
+    bool complete = true;
+    for (size_t i = 0; i < 6; i++)
+        complete = complete && arguments[i];
+    if (complete)
+        result = PyObject_Vectorcall(run_execute, arguments, 6, NULL);
+    for (size_t i = 0; i < 6; i++)
+        Py_XDECREF(arguments[i]);
+    /* A child that the code forked has run to the end of the cell: it must not go
+     * on as a second worker. session.py has told it so before. */
+    if (!kiln_channel_owned())
+        _exit(result ? 0 : 1);
+    if (result)
+        read_verdict(result, verdict);
+    else
+        escaped(verdict);
+    Py_XDECREF(result);
+    kiln_channel_leave();
+    thread = PyEval_SaveThread();
+    return 0;
+}
+
+static int analyze(const char *code, size_t length, const char **json)
+{
+    PyEval_RestoreThread(thread);
+    PyObject *text = PyUnicode_DecodeUTF8(code, (Py_ssize_t)length, "replace");
+    PyObject *answer = text ? PyObject_CallOneArg(run_analyze, text) : NULL;
+    Py_XDECREF(text);
+    *json = answer ? PyUnicode_AsUTF8(answer) : NULL;
+    if (*json)
+        Py_XSETREF(analysis, Py_NewRef(answer));
+    else
+        log_exception("analyze");
+    Py_XDECREF(answer);
+    thread = PyEval_SaveThread();
+    return *json ? 0 : -1;
+}
+
+const kiln_worker kiln_interpreter_worker = {
+    .size = sizeof(kiln_worker),
+    .preload = preload,
+    .start = start,
+    .execute = execute,
+    .analyze = analyze,
+};
