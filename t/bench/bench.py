@@ -84,7 +84,8 @@ class Kernel:
 
         since = time.perf_counter()
         self.manager = KernelManager(kernel_name="python3")
-        self.manager.start_kernel(env=dict(os.environ, **ENVIRONMENT))
+        self.manager.start_kernel(env=dict(os.environ, **ENVIRONMENT),
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.client = self.manager.client()
         self.client.start_channels()
         self.client.wait_for_ready(timeout=60)
@@ -107,6 +108,7 @@ class Kernel:
     def close(self):
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
+        del self.client, self.manager  # before the interpreter takes logging away
 
 
 class Table:
