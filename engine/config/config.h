@@ -17,7 +17,7 @@
 typedef struct kiln_config kiln_config;
 
 typedef struct kiln_config_sources {
-    const char *file;            /* NULL: kiln_config_find_file's answer */
+    const char *file;            /* NULL: kiln_config_find_file's answer; "": none */
     const char *runtimes;        /* path of the shipped runtimes.ini, NULL: none */
     const char *const *environ_; /* "KILN_LIMITS_MEMORY=1G"; NULL: none */
     const char *const *set;      /* "limits.memory=1G"; NULL-terminated or NULL */
@@ -52,8 +52,12 @@ const char *const *kiln_config_list(const kiln_config *config, const char *secti
  * keep spaces, nothing is expanded. NULL when empty. */
 const char *const *kiln_config_words(const kiln_config *config, const char *section,
                                      const char *key);
-/* Names of the sections of a family: "runtime" -> {"python","bash",NULL}. */
+/* Names of the sections of a family: "runtime" -> {"python","bash",NULL}; without the
+ * languages that an empty `run` switches off. */
 const char *const *kiln_config_names(const kiln_config *config, const char *family);
+
+/* [sandbox] uids. 1, or 0 and zeroes when it is empty. */
+int kiln_config_uid_range(const kiln_config *config, uint32_t *first, uint32_t *count);
 
 /* [limits] as a struct. */
 kiln_limits kiln_config_limits(const kiln_config *config);
@@ -61,16 +65,23 @@ kiln_limits kiln_config_limits(const kiln_config *config);
 /* Sections [backend NAME] and [policy NAME] hold, beside the schema's keys, those
  * that a plugin or a script declares. Checks and adds them: every key of the
  * section that is neither is -EINVAL with its line and a near match. To be called
- * once a section; the declarations are copied. Types, units and errors are the
- * schema's own. Not thread-safe. */
+ * once a section, or again with the same options; the declarations are copied. Types,
+ * units and errors are the schema's own. The environment and --set count here too. Not
+ * thread-safe. */
 int kiln_config_declare(kiln_config *config, const char *section,
                         const kiln_option *options, kiln_error *err);
+/* When all that is loaded has declared its options: -EINVAL when a [policy NAME] or
+ * [backend NAME] holds further keys and nobody of that name declared any, or a
+ * KILN_POLICY_... or KILN_BACKEND_... variable is nobody's key. */
+int kiln_config_check_undeclared(const kiln_config *config, kiln_error *err);
 /* The effective text of a declared option as kiln_host.option gives it, or NULL. */
 const char *kiln_config_option(const kiln_config *config, const char *section,
                                const char *name);
 
 /* Everything, for `kiln config`: [{"section","key","value","default","type","unit",
- * "source":"default"|"FILE:LINE"|"environment NAME"|"--set","help"}]. New reference. */
+ * "source":"default"|"FILE:LINE"|"environment NAME"|"--set","help","text"}]. "value" is a
+ * number, boolean, string, array or (empty) null; "text" as it would stand in the file.
+ * Keys that are not declared yet are of type "undeclared". New reference. */
 json_t *kiln_config_to_json(const kiln_config *config);
 /* conf/kiln.ini's reference text: every key of the schema with help, commented out
  * at its default. Caller frees. */
