@@ -116,7 +116,7 @@ static int sandbox_policy(const kiln_config *config, kiln_sandbox_policy *policy
                               "[sandbox] network \"%s\": only \"none\" is built; remove the key",
                               network);
     }
-    policy->private_network = kiln_sandbox_needs_private_network();
+    policy->private_network = kiln_sandbox_needs_private_network(policy);
     return parse_uids(kiln_config_string(config, "sandbox", "uids"), policy, err);
 }
 
