@@ -78,7 +78,7 @@ static void save_images(kiln_execution *execution, kiln_result *result)
     }
 }
 
-void kiln_run_collect(kiln_execution *execution, kiln_result *result, int root_fd,
+void kiln_core_run_collect(kiln_execution *execution, kiln_result *result, int root_fd,
                       const kiln_manifest *before)
 {
     kiln_error err = KILN_ERROR_INIT;

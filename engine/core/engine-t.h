@@ -19,7 +19,7 @@ struct kiln_engine {
     kiln_result *out_of_memory; /* what is answered when no other result can be made */
 };
 
-typedef struct kiln_run kiln_run; /* one request on one backend, see run.c */
+typedef struct kiln_core_run kiln_core_run; /* one request on one backend, see run.c */
 
 struct kiln_execution {
     kiln_engine *engine;
@@ -30,7 +30,7 @@ struct kiln_execution {
     json_t *decisions;
     kiln_result *result; /* the chain's answer */
     kiln_policy_run *policy_run;
-    kiln_run *runs;      /* in flight, list */
+    kiln_core_run *runs;      /* in flight, list */
     struct timespec started_at;
     uint64_t started_ns; /* monotonic */
     unsigned cancels;
@@ -43,18 +43,18 @@ void kiln_core_policy_host(kiln_engine *engine, kiln_policy_host *host);
 
 /* run.c */
 /* As kiln_policy_host.run. */
-void kiln_run_start(kiln_execution *execution, const kiln_request *request,
+void kiln_core_run_start(kiln_execution *execution, const kiln_request *request,
                     const char *backend, void (*done)(void *user, kiln_result *result),
-                    void *user, kiln_run **handle);
+                    void *user, kiln_core_run **handle);
 /* Its `done` will not be called; it ends by itself. */
-void kiln_run_cancel(kiln_run *run);
+void kiln_core_run_cancel(kiln_core_run *run);
 /* Asks, or with `force` kills. */
-void kiln_run_interrupt(kiln_run *run, bool force);
+void kiln_core_run_interrupt(kiln_core_run *run, bool force);
 /* A result with the execution's identity, status unavailable. */
 kiln_result *kiln_execution_result(kiln_execution *execution);
 
 /* collect.c: what the session's file system and the outputs hold, as output files. */
-void kiln_run_collect(kiln_execution *execution, kiln_result *result, int root_fd,
+void kiln_core_run_collect(kiln_execution *execution, kiln_result *result, int root_fd,
                       const kiln_manifest *before);
 
 uint64_t kiln_now_ns(void);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <sodium.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- sessions */
 
@@ -79,24 +80,6 @@ const char *kiln_session_id(const kiln_session *session)
 
 /* ---- the engine */
 
-static int parse_uids(const char *text, kiln_sandbox_policy *policy, kiln_error *err)
-{
-    char *end;
-    if (text == NULL || geteuid() != 0) {
-        return 0; /* an ordinary user has one uid only, its own */
-    }
-    unsigned long first = strtoul(text, &end, 10);
-    unsigned long last = *end == '-' ? strtoul(end + 1, &end, 10) : 0;
-    if (*end != '\0' || first < 65536 || last <= first || last > 4294000000UL) {
-        return kiln_error_set(err, EINVAL,
-                              "[sandbox] uids \"%s\": expected FIRST-LAST, both above 65535",
-                              text);
-    }
-    policy->uid_base = (uid_t)first;
-    policy->uid_count = (uint32_t)(last - first + 1);
-    return 0;
-}
-
 static int sandbox_policy(const kiln_config *config, kiln_sandbox_policy *policy,
                           kiln_error *err)
 {
@@ -116,8 +99,13 @@ static int sandbox_policy(const kiln_config *config, kiln_sandbox_policy *policy
                               "[sandbox] network \"%s\": only \"none\" is built; remove the key",
                               network);
     }
+    uint32_t first, count;
+    if (geteuid() == 0 && kiln_config_uid_range(config, &first, &count) > 0) {
+        policy->uid_base = first; /* an ordinary user has one uid only, its own */
+        policy->uid_count = count;
+    }
     policy->private_network = kiln_sandbox_needs_private_network(policy);
-    return parse_uids(kiln_config_string(config, "sandbox", "uids"), policy, err);
+    return 0;
 }
 
 static int emergency_result(kiln_engine *engine)

@@ -184,9 +184,9 @@ int kiln_execute(kiln_session *session_, kiln_request *request,
 void kiln_execution_cancel(kiln_execution *execution)
 {
     bool force = execution->cancels++ > 0;
-    kiln_run *run = execution->runs;
+    kiln_core_run *run = execution->runs;
     if (run != NULL) {
-        kiln_run_interrupt(run, force);
+        kiln_core_run_interrupt(run, force);
     } else if (execution->policy_run != NULL) {
         kiln_policies_cancel(execution->policy_run);
     }

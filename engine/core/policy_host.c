@@ -10,7 +10,7 @@
 typedef struct policy_call {
     enum { CALL_RUN, CALL_ANALYZE, CALL_IMPORTS } kind;
     kiln_execution *execution;
-    kiln_run *run;
+    kiln_core_run *run;
     kiln_analysis *analysis;
     size_t cell; /* of the notebook, being analysed for its imports */
     void (*run_done)(void *user, kiln_result *result);
@@ -49,7 +49,7 @@ static void host_run(void *core, void *execution_, const kiln_request *request,
     }
     call->run_done = done;
     *handle = call; /* before it runs: it may be done, and freed, before the call returns */
-    kiln_run_start(execution, request, backend, run_done, call, &call->run);
+    kiln_core_run_start(execution, request, backend, run_done, call, &call->run);
 }
 
 static void json_done(policy_call *call, json_t *json, const char *error)
@@ -153,7 +153,7 @@ static void host_cancel(void *core, void *handle)
     (void)core;
     policy_call *call = handle;
     if (call->kind == CALL_RUN) {
-        kiln_run_cancel(call->run);
+        kiln_core_run_cancel(call->run);
     } else if (call->analysis != NULL) {
         kiln_analysis_cancel(call->analysis);
     }

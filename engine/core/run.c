@@ -20,8 +20,8 @@ typedef enum run_end {
     END_CANCEL,  /* the caller */
 } run_end;
 
-struct kiln_run {
-    kiln_run *next;
+struct kiln_core_run {
+    kiln_core_run *next;
     kiln_execution *execution;
     kiln_request *request; /* a copy: the policy's table may change after the call */
     kiln_backend *backend;
@@ -70,9 +70,9 @@ static void free_timer(uv_handle_t *handle)
     free(handle);
 }
 
-static void unlink_run(kiln_run *run)
+static void unlink_run(kiln_core_run *run)
 {
-    kiln_run **place = &run->execution->runs;
+    kiln_core_run **place = &run->execution->runs;
     while (*place != run) {
         place = &(*place)->next;
     }
@@ -80,14 +80,14 @@ static void unlink_run(kiln_run *run)
 }
 
 /* Ends the run: the caller has filled the result. */
-static void finish(kiln_run *run)
+static void finish(kiln_core_run *run)
 {
     unlink_run(run);
     kiln_output_log_close(kiln_steal(run->log));
     if (run->timer != NULL) {
         uv_close((uv_handle_t *)run->timer, free_timer);
     }
-    kiln_run_collect(run->execution, run->result, run->root_fd, run->manifest);
+    kiln_core_run_collect(run->execution, run->result, run->root_fd, run->manifest);
     run->result->duration_ms = (double)(kiln_now_ns() - run->execution->started_ns) / 1e6;
     if (run->done != NULL) {
         run->done(run->user, run->result);
@@ -99,7 +99,7 @@ static void finish(kiln_run *run)
     free(run);
 }
 
-static void refuse(kiln_run *run, const char *name, const char *message)
+static void refuse(kiln_core_run *run, const char *name, const char *message)
 {
     run->result->status = KILN_STATUS_UNAVAILABLE;
     kiln_result_add_error(run->result, "system", name, message, NULL);
@@ -120,7 +120,7 @@ static void apply_outcome(kiln_result *result, const kiln_outcome *outcome)
 }
 
 /* The backend reports how the process ended; why it had to is known here. */
-static void apply_end(kiln_run *run, const kiln_outcome *outcome)
+static void apply_end(kiln_core_run *run, const kiln_outcome *outcome)
 {
     kiln_result *result = run->result;
     const char *state = run->killed ? "its processes were killed" : "it was interrupted";
@@ -159,7 +159,7 @@ static void apply_end(kiln_run *run, const kiln_outcome *outcome)
 
 static void on_complete(void *user, const kiln_outcome *outcome)
 {
-    kiln_run *run = user;
+    kiln_core_run *run = user;
     run->executing = false;
     apply_outcome(run->result, outcome);
     apply_end(run, outcome);
@@ -170,12 +170,12 @@ static void on_complete(void *user, const kiln_outcome *outcome)
 
 static void on_timer(uv_timer_t *timer);
 
-static void set_timer(kiln_run *run, uint64_t milliseconds)
+static void set_timer(kiln_core_run *run, uint64_t milliseconds)
 {
     uv_timer_start(run->timer, on_timer, milliseconds, 0);
 }
 
-static void stop(kiln_run *run, run_end end, bool force)
+static void stop(kiln_core_run *run, run_end end, bool force)
 {
     if (run->end == END_NONE) {
         run->end = end;
@@ -202,7 +202,7 @@ static void stop(kiln_run *run, run_end end, bool force)
 
 static void on_timer(uv_timer_t *timer)
 {
-    kiln_run *run = timer->data;
+    kiln_core_run *run = timer->data;
     if (run->end == END_NONE) {
         stop(run, END_TIMEOUT, false);
     } else if (!run->killed) {
@@ -219,12 +219,12 @@ static void on_timer(uv_timer_t *timer)
     }
 }
 
-void kiln_run_interrupt(kiln_run *run, bool force)
+void kiln_core_run_interrupt(kiln_core_run *run, bool force)
 {
     stop(run, END_CANCEL, force);
 }
 
-void kiln_run_cancel(kiln_run *run)
+void kiln_core_run_cancel(kiln_core_run *run)
 {
     run->done = NULL;
     stop(run, END_CANCEL, true);
@@ -234,7 +234,7 @@ void kiln_run_cancel(kiln_run *run)
 
 static void on_event(void *user, const kiln_event *event)
 {
-    kiln_run *run = user;
+    kiln_core_run *run = user;
     const kiln_execute_options *options = &run->execution->options;
     kiln_error err = KILN_ERROR_INIT;
     kiln_event shown = *event;
@@ -260,7 +260,7 @@ static void on_event(void *user, const kiln_event *event)
  * output only when the code changes it. */
 static void on_file(void *user, const char *name)
 {
-    kiln_run *run = user;
+    kiln_core_run *run = user;
     kiln_error err = KILN_ERROR_INIT;
     (void)name;
     kiln_manifest *again = kiln_manifest_take(run->root_fd, &err);
@@ -270,7 +270,7 @@ static void on_file(void *user, const char *name)
     }
 }
 
-static void fill_input(kiln_run *run)
+static void fill_input(kiln_core_run *run)
 {
     const kiln_request *request = run->request;
     run->input = (kiln_input){
@@ -293,7 +293,7 @@ static void fill_input(kiln_run *run)
 static void on_ready(void *user, kiln_binding *binding, int root_fd, const kiln_error *err)
 {
     static const kiln_run_callbacks callbacks = {on_event, on_complete, on_file};
-    kiln_run *run = user;
+    kiln_core_run *run = user;
     kiln_error own = KILN_ERROR_INIT;
     if (binding == NULL) {
         refuse(run, "BackendFailed", err->text);
@@ -320,7 +320,7 @@ static void on_ready(void *user, kiln_binding *binding, int root_fd, const kiln_
     }
 }
 
-static void choose_backend(kiln_run *run, const char *wish)
+static void choose_backend(kiln_core_run *run, const char *wish)
 {
     kiln_engine *engine = run->execution->engine;
     char message[600];
@@ -353,7 +353,7 @@ static void choose_backend(kiln_run *run, const char *wish)
                       on_ready, run);
 }
 
-static int allocate(kiln_run *run, const kiln_request *request)
+static int allocate(kiln_core_run *run, const kiln_request *request)
 {
     run->root_fd = -1;
     run->request = kiln_request_copy(request);
@@ -379,7 +379,7 @@ static int allocate(kiln_run *run, const kiln_request *request)
     return 0;
 }
 
-static void free_unstarted(kiln_run *run)
+static void free_unstarted(kiln_core_run *run)
 {
     kiln_output_log_close(run->log);
     kiln_result_unref(run->result);
@@ -393,11 +393,11 @@ static void free_unstarted(kiln_run *run)
     free(run);
 }
 
-void kiln_run_start(kiln_execution *execution, const kiln_request *request,
+void kiln_core_run_start(kiln_execution *execution, const kiln_request *request,
                     const char *backend, void (*done)(void *user, kiln_result *result),
-                    void *user, kiln_run **handle)
+                    void *user, kiln_core_run **handle)
 {
-    kiln_run *run = calloc(1, sizeof(*run));
+    kiln_core_run *run = calloc(1, sizeof(*run));
     if (run != NULL) {
         run->execution = execution;
         if (allocate(run, request) < 0) {
