@@ -1,13 +1,14 @@
 /* write.c - results into a notebook, and the notebook into a file. */
 #include "notebook/ipynb.h"
 
+#include "base/buffer.h"
 #include "base/cleanup.h"
+#include "notebook/json_text.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* nbformat's multi-line string: a list of lines that keep their ends. */
 static json_t *lines_of(const char *text, size_t length)
@@ -275,8 +276,29 @@ int kiln_ipynb_clear(kiln_ipynb *notebook, kiln_error *err)
     return rc < 0 ? kiln_error_set(err, rc, "notebook: out of memory") : 0;
 }
 
+static int write_text(int fd, const char *data, size_t length)
+{
+    while (length > 0) {
+        ssize_t written = write(fd, data, length);
+        if (written < 0 && errno == EINTR) {
+            continue;
+        }
+        if (written < 0) {
+            return -errno;
+        }
+        data += written;
+        length -= (size_t)written;
+    }
+    return 0;
+}
+
 int kiln_ipynb_write(const kiln_ipynb *notebook, const char *path, kiln_error *err)
 {
+    auto_buffer kiln_buffer text = KILN_BUFFER_INIT;
+    if (kiln_json_text(notebook->root, JSON_INDENT(1), &text) < 0 ||
+        kiln_buffer_append(&text, "\n", 1) < 0) {
+        return kiln_error_set(err, -ENOMEM, "%s: out of memory", path);
+    }
     const char *slash = strrchr(path, '/');
     int folder = slash != NULL ? (int)(slash - path) + 1 : 0;
     auto_free char *temporary = NULL;
@@ -285,29 +307,18 @@ int kiln_ipynb_write(const kiln_ipynb *notebook, const char *path, kiln_error *e
         temporary = NULL;
         return kiln_error_set(err, -ENOMEM, "%s: out of memory", path);
     }
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-    FILE *file = fd >= 0 ? fdopen(fd, "w") : NULL;
-    if (file == NULL) {
-        int code = errno;
-        if (fd >= 0) {
-            close(fd);
-            unlink(temporary);
-        }
-        return kiln_error_errno(err, code, "%s: cannot write the executed notebook", path);
+    auto_close int fd =
+        open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0) {
+        return kiln_error_errno(err, errno, "%s: cannot write the executed notebook", path);
     }
-    errno = 0;
-    int rc = json_dumpf(notebook->root, file, JSON_INDENT(1));
-    rc = rc == 0 && fputc('\n', file) != EOF && fflush(file) == 0 ? 0 : -1;
-    int code = rc < 0 ? (errno != 0 ? errno : ENOMEM) : 0;
-    if (fclose(file) != 0 && code == 0) {
-        code = errno;
+    int rc = write_text(fd, text.data, text.length);
+    if (rc == 0 && (close(kiln_steal_fd(&fd)) < 0 || rename(temporary, path) < 0)) {
+        rc = -errno;
     }
-    if (code == 0 && rename(temporary, path) < 0) {
-        code = errno;
-    }
-    if (code != 0) {
+    if (rc < 0) {
         unlink(temporary);
-        return kiln_error_errno(err, code, "%s: cannot write the executed notebook", path);
+        return kiln_error_errno(err, rc, "%s: cannot write the executed notebook", path);
     }
     return 0;
 }
