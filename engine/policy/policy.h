@@ -62,13 +62,17 @@ typedef struct kiln_policy_run kiln_policy_run;
 int kiln_policies_load(uv_loop_t *loop, kiln_config *config, const char *scripts,
                        const kiln_policy_host *host, kiln_policies **policies,
                        kiln_error *err);
+/* Builds and checks new chains from `config` first, then swaps: runs in flight end in
+ * the old ones. On failure (as load) the chains stay as they are. */
+int kiln_policies_reload(kiln_policies *policies, kiln_config *config, kiln_error *err);
 /* No run is in flight. */
 void kiln_policies_free(kiln_policies *policies);
 
 /* Runs the chain around the request. done is called exactly once with a result
  * (borrowed; decisions are in the context, not yet in the result); a policy that
  * fails gives unavailable or denied ([policy NAME] on_failure), never a run.
- * `request` must live until done. chain NULL: [engine] chain. */
+ * `request` must live until done. chain NULL: [engine] chain. done may be called before
+ * this returns; then *run is NULL. */
 void kiln_policies_execute(kiln_policies *policies, const char *chain,
                            const kiln_policy_context *context, kiln_request *request,
                            void (*done)(void *user, kiln_result *result), void *user,

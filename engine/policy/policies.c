@@ -1,0 +1,219 @@
+/* Every chain of a configuration, loaded whole or not at all. */
+#include "policy/chain.h"
+
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* A section can be declared once; a policy may stand in several chains. */
+typedef struct config_source {
+    kiln_config *config;
+    char **declared;
+    size_t count;
+} config_source;
+
+static int declare(void *user, const char *policy, const kiln_option *options, kiln_error *err)
+{
+    config_source *source = user;
+    char section[256];
+    for (size_t i = 0; i < source->count; i++) {
+        if (strcmp(source->declared[i], policy) == 0) {
+            return 0;
+        }
+    }
+    char **grown = reallocarray(source->declared, source->count + 1, sizeof(*grown));
+    char *name = strdup(policy);
+    if (grown != NULL) {
+        source->declared = grown;
+    }
+    if (grown == NULL || name == NULL) {
+        free(name);
+        return kiln_error_set(err, -ENOMEM, "policy %s: out of memory", policy);
+    }
+    source->declared[source->count++] = name;
+    snprintf(section, sizeof(section), "policy %s", policy);
+    return kiln_config_declare(source->config, section, options, err);
+}
+
+static const char *value(void *user, const char *policy, const char *option)
+{
+    const config_source *source = user;
+    char section[256];
+    snprintf(section, sizeof(section), "policy %s", policy);
+    return kiln_config_option(source->config, section, option);
+}
+
+/* Where the script of a policy is, and what its failure means. Caller frees path. */
+static int find_policy(const kiln_config *config, const char *scripts, const char *name,
+                       kiln_policy_spec *spec, char **path, kiln_error *err)
+{
+    char section[256];
+    if (name[0] == '.' || strchr(name, '/') != NULL || strlen(name) > 200) {
+        return kiln_error_set(err, -EINVAL, "\"%s\" is no name of a policy", name);
+    }
+    snprintf(section, sizeof(section), "policy %s", name);
+    const char *script = NULL;
+    const char *on_failure = NULL;
+    for (const char *const *known = kiln_config_names(config, "policy"); *known != NULL; known++) {
+        if (strcmp(*known, name) == 0) {
+            script = kiln_config_string(config, section, "script");
+            on_failure = kiln_config_string(config, section, "on_failure");
+        }
+    }
+    int length = script != NULL && script[0] != '\0'
+                     ? asprintf(path, "%s", script)
+                     : asprintf(path, "%s/%s.lua", scripts, name);
+    if (length < 0) {
+        *path = NULL;
+        return kiln_error_set(err, -ENOMEM, "policy %s: out of memory", name);
+    }
+    *spec = (kiln_policy_spec){
+        .name = name,
+        .path = *path,
+        .deny_on_failure = on_failure != NULL && strcmp(on_failure, "denied") == 0,
+    };
+    return 0;
+}
+
+static int load_chain(kiln_policies *policies, const kiln_config *config, const char *name,
+                      const kiln_option_source *source, kiln_chain **chain, kiln_error *err)
+{
+    char section[256];
+    snprintf(section, sizeof(section), "chain %s", name);
+    const char *const *names = kiln_config_list(config, section, "policies");
+    size_t count = 0;
+    while (names[count] != NULL) {
+        count++;
+    }
+    kiln_policy_spec *specs = calloc(count + 1, sizeof(*specs));
+    char **paths = calloc(count + 1, sizeof(*paths));
+    int rc = specs == NULL || paths == NULL ? kiln_error_set(err, -ENOMEM, "out of memory") : 0;
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        rc = find_policy(config, policies->scripts, names[i], &specs[i], &paths[i], err);
+    }
+    if (rc == 0) {
+        rc = kiln_chain_new(policies, name, specs, count, source, chain, err);
+    }
+    for (size_t i = 0; paths != NULL && i < count; i++) {
+        free(paths[i]);
+    }
+    free(paths);
+    free(specs);
+    return rc < 0 ? kiln_error_wrap(err, "chain %s", name) : 0;
+}
+
+static void free_chains(kiln_chain **chains, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        kiln_chain_retire(chains[i]);
+    }
+    free(chains);
+}
+
+static int load_chains(kiln_policies *policies, kiln_config *config, kiln_chain ***chains,
+                       size_t *count, kiln_error *err)
+{
+    config_source source = {.config = config};
+    kiln_option_source options = {&source, declare, value};
+    const char *const *names = kiln_config_names(config, "chain");
+    size_t loaded = 0;
+    size_t wanted = 0;
+    int rc = 0;
+    while (names[wanted] != NULL) {
+        wanted++;
+    }
+    kiln_chain **list = calloc(wanted + 1, sizeof(*list));
+    if (list == NULL) {
+        return kiln_error_set(err, -ENOMEM, "chains: out of memory");
+    }
+    while (rc == 0 && loaded < wanted) {
+        rc = load_chain(policies, config, names[loaded], &options, &list[loaded], err);
+        loaded += rc == 0;
+    }
+    for (size_t i = 0; i < source.count; i++) {
+        free(source.declared[i]);
+    }
+    free(source.declared);
+    if (rc < 0) {
+        free_chains(list, loaded);
+        return rc;
+    }
+    *chains = list;
+    *count = loaded;
+    return 0;
+}
+
+int kiln_policies_load(uv_loop_t *loop, kiln_config *config, const char *scripts,
+                       const kiln_policy_host *host, kiln_policies **policies, kiln_error *err)
+{
+    kiln_policies *made = calloc(1, sizeof(*made));
+    if (made == NULL) {
+        return kiln_error_set(err, -ENOMEM, "policies: out of memory");
+    }
+    const char *first = kiln_config_string(config, "engine", "chain");
+    made->host = *host;
+    made->clock = kiln_policy_clock_uv(loop);
+    made->default_chain = strdup(first != NULL ? first : "default");
+    made->scripts = strdup(scripts);
+    int rc = made->default_chain == NULL || made->scripts == NULL
+                 ? kiln_error_set(err, -ENOMEM, "policies: out of memory")
+                 : load_chains(made, config, &made->chains, &made->count, err);
+    if (rc < 0) {
+        kiln_policies_free(made);
+        return rc;
+    }
+    *policies = made;
+    return 0;
+}
+
+int kiln_policies_reload(kiln_policies *policies, kiln_config *config, kiln_error *err)
+{
+    kiln_chain **chains;
+    size_t count;
+    const char *first = kiln_config_string(config, "engine", "chain");
+    char *default_chain = strdup(first != NULL ? first : "default");
+    int rc = default_chain == NULL ? kiln_error_set(err, -ENOMEM, "reload: out of memory")
+                                   : load_chains(policies, config, &chains, &count, err);
+    if (rc < 0) {
+        free(default_chain);
+        return rc;
+    }
+    free_chains(policies->chains, policies->count);
+    free(policies->default_chain);
+    policies->chains = chains;
+    policies->count = count;
+    policies->default_chain = default_chain;
+    return 0;
+}
+
+void kiln_policies_free(kiln_policies *policies)
+{
+    if (policies == NULL) {
+        return;
+    }
+    free_chains(policies->chains, policies->count);
+    free(policies->default_chain);
+    free(policies->scripts);
+    free(policies);
+}
+
+json_t *kiln_policies_to_json(const kiln_policies *policies)
+{
+    json_t *chains = json_array();
+    for (size_t i = 0; chains != NULL && i < policies->count; i++) {
+        const kiln_chain *chain = policies->chains[i];
+        json_t *list = json_array();
+        for (size_t k = 0; list != NULL && k < chain->count; k++) {
+            const kiln_policy *policy = &chain->list[k];
+            json_array_append_new(
+                list, json_pack("{s:s, s:s, s:s, s:O}", "name", policy->name, "script",
+                                policy->path, "on_failure",
+                                policy->deny_on_failure ? "denied" : "unavailable", "options",
+                                policy->values));
+        }
+        json_array_append_new(chains, json_pack("{s:s, s:o}", "chain", chain->name, "policies",
+                                                list));
+    }
+    return chains;
+}
