@@ -1,0 +1,282 @@
+#include "cli/source.h"
+
+#include "base/cleanup.h"
+#include "core/engine.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
+bool kiln_is_notebook(const char *file)
+{
+    const char *dot = strrchr(base_name(file), '.');
+    return dot != NULL && strcasecmp(dot, ".ipynb") == 0;
+}
+
+char *kiln_source_name(const char *file)
+{
+    if (file == NULL || strcmp(file, "-") == 0) {
+        return strdup("kiln");
+    }
+    const char *base = base_name(file);
+    const char *dot = strrchr(base, '.');
+    size_t length = dot != NULL && dot != base ? (size_t)(dot - base) : strlen(base);
+    return length > 0 ? strndup(base, length) : strdup("kiln");
+}
+
+int kiln_source_read(const char *path, const char *what, size_t max, kiln_buffer *bytes,
+                     kiln_error *err)
+{
+    bool standard = strcmp(path, "-") == 0;
+    auto_close int opened = standard ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int fd = standard ? STDIN_FILENO : opened;
+    const char *name = standard ? "standard input" : path;
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        return kiln_error_errno(err, errno, "%s", name);
+    }
+    if (S_ISDIR(st.st_mode)) {
+        return kiln_error_set(err, -EISDIR, "%s: is a directory, name a file", name);
+    }
+    if (S_ISREG(st.st_mode) && st.st_size > (off_t)max) {
+        return kiln_error_set(err, -E2BIG, "%s: %lld bytes of %s, at most %zu are allowed",
+                              name, (long long)st.st_size, what, max);
+    }
+    for (;;) {
+        if (kiln_buffer_reserve(bytes, 65536) < 0) {
+            return kiln_error_set(err, -ENOMEM, "%s: out of memory", name);
+        }
+        ssize_t got = read(fd, bytes->data + bytes->length, 65536);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            return kiln_error_errno(err, errno, "%s", name);
+        }
+        bytes->length += (size_t)got;
+        bytes->data[bytes->length] = '\0';
+        if (bytes->length > max) {
+            return kiln_error_set(err, -E2BIG, "%s: more than %zu bytes of %s", name, max,
+                                  what);
+        }
+        if (got == 0) {
+            return 0;
+        }
+    }
+}
+
+/* ---- languages */
+
+static const char *runtime_named(const kiln_config *config, const char *word)
+{
+    for (const char *const *name = kiln_config_names(config, "runtime"); *name != NULL;
+         name++) {
+        if (strcasecmp(*name, word) == 0) {
+            return *name;
+        }
+    }
+    return NULL;
+}
+
+const char *kiln_language_alias(const kiln_config *config, const char *word)
+{
+    char text[64];
+    const char *known = runtime_named(config, word);
+    if (known != NULL || strlen(word) > 32) {
+        return known;
+    }
+    /* "py", ".js" */
+    snprintf(text, sizeof(text), "x.%s", word[0] == '.' ? word + 1 : word);
+    known = kiln_engine_language(config, text);
+    if (known != NULL) {
+        return known;
+    }
+    /* "python3.11" */
+    snprintf(text, sizeof(text), "%s", word);
+    size_t length = strlen(text);
+    while (length > 0 &&
+           (isdigit((unsigned char)text[length - 1]) || text[length - 1] == '.')) {
+        text[--length] = '\0';
+    }
+    known = length > 0 ? runtime_named(config, text) : NULL;
+    if (known != NULL) {
+        return known;
+    }
+    static const struct {
+        const char *word, *language;
+    } others[] = {
+        {"sh", "bash"},         {"dash", "bash"},      {"shell", "bash"}, {"nodejs", "node"},
+        {"javascript", "node"}, {"ipython", "python"}, {"luajit", "lua"},
+    };
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        if (strcasecmp(text, others[i].word) == 0) {
+            return runtime_named(config, others[i].language);
+        }
+    }
+    return NULL;
+}
+
+/* The interpreter's base name in "#!/usr/bin/env -S VAR=1 python3 -u", or false. */
+static bool shebang(const char *code, size_t length, char *word, size_t size)
+{
+    if (length < 3 || memcmp(code, "#!", 2) != 0) {
+        return false;
+    }
+    const char *end = memchr(code, '\n', length);
+    char line[256];
+    size_t line_length = (end != NULL ? (size_t)(end - code) : length) - 2;
+    line_length = line_length < sizeof(line) - 1 ? line_length : sizeof(line) - 1;
+    memcpy(line, code + 2, line_length);
+    line[line_length] = '\0';
+    char *rest = line;
+    for (char *part = strtok_r(line, " \t\r", &rest); part != NULL;
+         part = strtok_r(NULL, " \t\r", &rest)) {
+        const char *base = base_name(part);
+        if (strcmp(base, "env") == 0 || part[0] == '-' || strchr(part, '=') != NULL) {
+            continue;
+        }
+        snprintf(word, size, "%s", base);
+        return true;
+    }
+    return false;
+}
+
+int kiln_source_language(const kiln_run_options *options, const kiln_config *config,
+                         const char *code, size_t length, const char **language,
+                         kiln_error *err)
+{
+    char word[64];
+    *language = NULL;
+    if (options->language != NULL) {
+        const char *known = kiln_language_alias(config, options->language);
+        *language = known != NULL ? known : options->language; /* a backend may know it */
+        return 0;
+    }
+    bool named = options->file != NULL && strcmp(options->file, "-") != 0;
+    if (named) {
+        *language = kiln_engine_language(config, options->file);
+    }
+    if (*language == NULL && shebang(code, length, word, sizeof(word))) {
+        *language = kiln_language_alias(config, word);
+        if (*language == NULL) {
+            return kiln_error_set(
+                err, -EINVAL,
+                "%s: its #! line names \"%s\", which no [runtime] is for: name "
+                "its language by -l",
+                named ? options->file : "the code", word);
+        }
+    }
+    if (*language == NULL && named) {
+        return kiln_error_set(err, -EINVAL,
+                              "%s: its extension tells no language and it has no #! line: name "
+                              "its language by -l",
+                              options->file);
+    }
+    if (*language == NULL) {
+        *language = "python";
+    }
+    return 0;
+}
+
+int kiln_language_check(const char *language, const kiln_config *config, const json_t *plugins,
+                        kiln_error *err)
+{
+    const char *words[128];
+    size_t count = 0, i, k;
+    json_t *plugin, *word;
+    for (const char *const *name = kiln_config_names(config, "runtime");
+         *name != NULL && count < 100; name++) {
+        words[count++] = *name;
+    }
+    json_array_foreach(plugins, i, plugin)
+    {
+        json_array_foreach(json_object_get(plugin, "languages"), k, word)
+        {
+            const char *text = json_string_value(word);
+            if (text != NULL && strcmp(text, "*") != 0 &&
+                count < sizeof(words) / sizeof(words[0]) - 1) {
+                words[count++] = text;
+            }
+        }
+    }
+    words[count] = NULL;
+    for (i = 0; i < count; i++) {
+        if (strcmp(words[i], language) == 0) {
+            return 0;
+        }
+    }
+    const char *near = kiln_near_match(language, words);
+    if (near != NULL) {
+        return kiln_error_set(err, -EINVAL, "unknown language \"%s\", did you mean \"%s\"?",
+                              language, near);
+    }
+    return kiln_error_set(err, -EINVAL,
+                          "unknown language \"%s\": kiln plugins lists those that there are, a "
+                          "[runtime %s] section adds it",
+                          language, language);
+}
+
+/* ---- input files */
+
+static int check_host_file(const char *path, kiln_error *err)
+{
+    auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        return kiln_error_errno(err, errno, "-i %s", path);
+    }
+    if (!S_ISREG(st.st_mode)) {
+        return kiln_error_set(err, -EINVAL, "-i %s: is %s, name a regular file", path,
+                              S_ISDIR(st.st_mode) ? "a directory" : "not a regular file");
+    }
+    return 0;
+}
+
+int kiln_source_add_inputs(const kiln_run_options *options, kiln_request *request,
+                           kiln_error *err)
+{
+    for (const char *const *input = options->inputs; *input != NULL; input++) {
+        const char *equals = strchr(*input, '=');
+        const char *path = *input;
+        auto_free char *name = NULL;
+        if (equals != NULL && (*input)[0] != '/' && strncmp(*input, "./", 2) != 0 &&
+            strncmp(*input, "../", 3) != 0) {
+            name = strndup(*input, (size_t)(equals - *input));
+            path = equals + 1;
+        } else {
+            name = strdup(base_name(*input));
+        }
+        if (name == NULL) {
+            return kiln_error_set(err, -ENOMEM, "out of memory");
+        }
+        int rc = kiln_file_name_check(name, err);
+        if (rc < 0) {
+            return kiln_error_wrap(err, "-i %s", *input);
+        }
+        for (size_t i = 0; i < request->input_file_count; i++) {
+            if (strcmp(request->input_files[i].name, name) == 0) {
+                return kiln_error_set(err, -EINVAL,
+                                      "-i %s: two input files would be named \"%s\": give one "
+                                      "another name by NAME=FILE",
+                                      *input, name);
+            }
+        }
+        rc = check_host_file(path, err);
+        if (rc < 0) {
+            return rc;
+        }
+        if (kiln_request_add_file(request, name, path, NULL, 0, NULL) < 0) {
+            return kiln_error_set(err, -ENOMEM, "out of memory");
+        }
+    }
+    return 0;
+}
