@@ -160,6 +160,15 @@ function posix.list(path)
   return names, directories
 end
 
+-- Executable by all; `mode` else.
+function posix.chmod(path, mode)
+  if C.chmod(path, mode or 493) ~= 0 then posix.fail("chmod " .. path) end
+end
+
+function posix.symlink(target, path)
+  if C.symlink(target, path) ~= 0 then posix.fail("symlink " .. path) end
+end
+
 function posix.read_file(path)
   local file = io.open(path, "rb")
   if not file then return nil end
