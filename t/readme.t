@@ -49,7 +49,7 @@ end
 
 -- Every make goal that is named exists.
 local goals = {}
-for goal in readme:gmatch("[` ] ?make (%l+)`") do goals[goal] = true end
+for goal in readme:gmatch("`make (%l+)[` ]") do goals[goal] = true end
 for goal in readme:gmatch("\n    make (%l+)") do goals[goal] = true end
 tap.ok(goals.run and goals.test and goals.install, "the README names make's goals")
 for goal in pairs(goals) do
