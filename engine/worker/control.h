@@ -1,0 +1,84 @@
+/* control.h - what goes between engine, zygote and supervisor: one message a
+ * datagram on a SOCK_SEQPACKET socket pair, descriptors beside it.
+ *
+ *   engine -> zygote       CONFIG once, first; OPEN for each session
+ *   zygote -> engine       READY, or FAILED with text, once
+ *   engine -> supervisor   RUN_PROGRAM, RUN_WORKER (one at a time), KILL, INTERRUPT
+ *   supervisor -> engine   READY or FAILED once, first; EXIT for each RUN
+ *
+ * Both ends are the same executable, so structs travel as they are. No code of a
+ * user ever holds one of these sockets. A payload that does not fit a datagram goes
+ * through a memfd; callers do not see the difference. */
+#ifndef KILN_WORKER_CONTROL_H
+#define KILN_WORKER_CONTROL_H
+
+#include "base/error.h"
+#include "sandbox/sandbox.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    KILN_CONTROL_FD = 3,             /* the zygote's end, when it is started */
+    KILN_CONTROL_INLINE = 16 << 10,  /* bytes of payload in a datagram */
+    KILN_CONTROL_MAX = 64 << 20,     /* bytes of payload */
+    KILN_CONTROL_FDS = 16,
+};
+
+typedef enum kiln_control_type {
+    KILN_CONTROL_CONFIG = 1,      /* kiln_control_config, then its options as strings */
+    KILN_CONTROL_OPEN = 2,        /* kiln_sandbox_session; fds: supervisor's end, cgroup.procs... */
+    KILN_CONTROL_READY = 3,       /* of a supervisor with fds: root, pidfd */
+    KILN_CONTROL_FAILED = 4,      /* text */
+    KILN_CONTROL_RUN_PROGRAM = 5, /* kiln_control_run, argv, env; fds: 0, 1, 2 */
+    KILN_CONTROL_RUN_WORKER = 6,  /* kiln_control_run; fds: 0, 1, 2, frame socket */
+    KILN_CONTROL_KILL = 7,        /* everything but the supervisor */
+    KILN_CONTROL_INTERRUPT = 8,   /* SIGINT to the main process; id: the cell's */
+    KILN_CONTROL_EXIT = 9,        /* kiln_control_exit, then text when error is set */
+} kiln_control_type;
+
+typedef struct kiln_control_config {
+    kiln_sandbox_policy policy;
+    int32_t log_level;
+    uint32_t option_count;
+} kiln_control_config;
+
+typedef struct kiln_control_run {
+    kiln_limits limits;
+    uint32_t argc, envc; /* NUL-terminated strings that follow */
+} kiln_control_run;
+
+typedef struct kiln_control_exit {
+    int32_t status; /* as wait(2) gives it */
+    int32_t error;  /* negative errno: it could not be started, text says why */
+    uint64_t cpu_us; /* of everything that was reaped */
+    uint64_t max_rss_bytes; /* of the largest process */
+} kiln_control_exit;
+
+typedef struct kiln_control_message {
+    kiln_control_type type;
+    uint32_t id;
+    size_t length;
+    char *payload; /* `small`, or allocated; one NUL follows that is not counted */
+    int fd_count;
+    int fds[KILN_CONTROL_FDS]; /* -1: taken by kiln_steal_fd */
+    char small[KILN_CONTROL_INLINE + 1];
+} kiln_control_message;
+
+/* fds are borrowed. `flags` are sendmsg's (MSG_DONTWAIT). 0; -EAGAIN; -EPIPE: the
+ * other side is gone; another errno. */
+int kiln_control_send(int socket, kiln_control_type type, uint32_t id, const void *payload,
+                      size_t length, const int *fds, int fd_count, int flags);
+/* 1: *message is filled, to be cleared by the caller; 0: the other side is gone;
+ * -EAGAIN with MSG_DONTWAIT; -EPROTO or another errno. */
+int kiln_control_receive(int socket, int flags, kiln_control_message *message);
+/* Closes the descriptors that were not taken, frees the payload. */
+void kiln_control_clear(kiln_control_message *message);
+
+/* Makes `count` pointers to the NUL-terminated strings from payload + offset on,
+ * with a NULL after them; *end is the offset after the last. Caller frees the array;
+ * NULL: no memory, or fewer strings than that. */
+char **kiln_control_strings(const kiln_control_message *message, size_t offset,
+                            uint32_t count, size_t *end);
+
+#endif

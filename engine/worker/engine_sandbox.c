@@ -1,0 +1,397 @@
+#include "worker/engine_side.h"
+
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+
+enum {
+    OPEN_MS = 30000, /* a supervisor is there in 2 ms; a zygote may have many to make */
+    INDEX_MAX = 65536,
+};
+
+/* ---- indices: they pick the host uid, so they are distinct over all zygotes */
+
+static uint64_t taken[INDEX_MAX / 64];
+static uint32_t next_index;
+static bool index_seeded;
+
+static int take_index(const kiln_sandbox_policy *policy, uint32_t *index)
+{
+    uint32_t count = policy->uid_count;
+    if (count == 0 || count > INDEX_MAX) {
+        count = INDEX_MAX;
+    }
+    if (!index_seeded) {
+        /* Two engines on one machine should not begin with the same uid. */
+        next_index = (uint32_t)getpid() * 2654435761U;
+        index_seeded = true;
+    }
+    for (uint32_t tried = 0; tried < count; tried++) {
+        uint32_t at = next_index++ % count;
+        if ((taken[at / 64] & (UINT64_C(1) << (at % 64))) == 0) {
+            taken[at / 64] |= UINT64_C(1) << (at % 64);
+            *index = at;
+            return 0;
+        }
+    }
+    return -EUSERS;
+}
+
+static void release_index(uint32_t index)
+{
+    taken[index / 64] &= ~(UINT64_C(1) << (index % 64));
+}
+
+/* ---- life and end */
+
+static void sandbox_unref(kiln_sandbox *sandbox)
+{
+    if (--sandbox->references == 0) {
+        free(sandbox->name);
+        free(sandbox);
+    }
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+        *fd = -1;
+    }
+}
+
+static void close_control(kiln_sandbox *sandbox)
+{
+    kiln_alarm_free(&sandbox->open_alarm);
+    kiln_poll_free(&sandbox->control_poll);
+    close_fd(&sandbox->control);
+    close_fd(&sandbox->peer);
+}
+
+void kiln_sandbox_bury(kiln_sandbox *sandbox)
+{
+    kiln_zygote *zygote = sandbox->zygote;
+    if (zygote == NULL) {
+        return; /* buried already */
+    }
+    close_control(sandbox);
+    kiln_poll_free(&sandbox->pidfd_poll);
+    close_fd(&sandbox->pidfd);
+    close_fd(&sandbox->root_fd);
+    if (sandbox->cgroup != NULL) {
+        kiln_cgroup_destroy(sandbox->cgroup);
+        sandbox->cgroup = NULL;
+    }
+    if (sandbox->has_index) {
+        release_index(sandbox->index);
+    }
+    *(sandbox->previous != NULL ? &sandbox->previous->next : &zygote->sandboxes) =
+        sandbox->next;
+    *(sandbox->next != NULL ? &sandbox->next->previous : &zygote->last_sandbox) =
+        sandbox->previous;
+    sandbox->zygote = NULL;
+    sandbox_unref(sandbox);
+}
+
+static void on_supervisor_gone(void *user, int events)
+{
+    (void)events;
+    kiln_sandbox_bury(user);
+}
+
+/* Closed, and the supervisor's pidfd is known: its end is the end of all. */
+static void await_end(kiln_sandbox *sandbox)
+{
+    close_control(sandbox);
+    pidfd_send_signal(sandbox->pidfd, SIGKILL, NULL, 0);
+    sandbox->pidfd_poll = kiln_poll_new(sandbox->zygote->loop, sandbox->pidfd, UV_READABLE,
+                                        on_supervisor_gone, sandbox);
+    if (sandbox->pidfd_poll == NULL) {
+        kiln_sandbox_bury(sandbox); /* its cgroup is left to the next sweep */
+    }
+}
+
+static void report_ready(kiln_sandbox *sandbox, int root_fd, const kiln_error *err)
+{
+    void (*ready)(void *, int, const kiln_error *) = sandbox->ready;
+    sandbox->ready = NULL;
+    if (ready != NULL) {
+        ready(sandbox->user, root_fd, err);
+    }
+}
+
+void kiln_sandbox_fail(kiln_sandbox *sandbox, const char *why)
+{
+    if (sandbox->closed) {
+        if (sandbox->pidfd < 0) {
+            kiln_sandbox_bury(sandbox);
+        }
+        return; /* else its pidfd is waited for */
+    }
+    if (sandbox->state == KILN_SANDBOX_DEAD) {
+        return;
+    }
+    kiln_error err = KILN_ERROR_INIT;
+    kiln_error_set(&err, EPIPE, "%s", why);
+    sandbox->state = KILN_SANDBOX_DEAD;
+    close_control(sandbox);
+    if (sandbox->pidfd >= 0) {
+        pidfd_send_signal(sandbox->pidfd, SIGKILL, NULL, 0);
+    }
+    sandbox->references++;
+    report_ready(sandbox, -1, &err);
+    if (sandbox->run != NULL) {
+        kiln_run_lost(sandbox->run, err.text);
+    }
+    sandbox_unref(sandbox);
+}
+
+static void on_ready(kiln_sandbox *sandbox, kiln_control_message *message)
+{
+    if (message->fd_count != 2) {
+        kiln_sandbox_fail(sandbox, "the sandbox's supervisor sent what it should not");
+        return;
+    }
+    kiln_alarm_free(&sandbox->open_alarm);
+    sandbox->pidfd = kiln_steal_fd(&message->fds[1]);
+    if (sandbox->closed) {
+        await_end(sandbox);
+        return;
+    }
+    sandbox->root_fd = kiln_steal_fd(&message->fds[0]);
+    sandbox->state = KILN_SANDBOX_READY;
+    report_ready(sandbox, sandbox->root_fd, NULL);
+}
+
+static void on_message(kiln_sandbox *sandbox, kiln_control_message *message)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    if (message->type == KILN_CONTROL_READY && sandbox->pidfd < 0) {
+        on_ready(sandbox, message);
+    } else if (message->type == KILN_CONTROL_EXIT &&
+               message->length >= sizeof(kiln_control_exit)) {
+        if (sandbox->run != NULL && sandbox->run->id == message->id) {
+            kiln_run_exited(sandbox->run, message);
+        }
+    } else if (message->type == KILN_CONTROL_FAILED) {
+        kiln_error_set(&err, ECANCELED, "%.*s", (int)message->length, message->payload);
+        kiln_sandbox_fail(sandbox, err.text);
+    } else {
+        kiln_sandbox_fail(sandbox, "the sandbox's supervisor sent what it should not");
+    }
+}
+
+static void on_control(void *user, int events)
+{
+    (void)events;
+    static kiln_control_message message;
+    kiln_sandbox *sandbox = user;
+    int got = kiln_control_receive(sandbox->control, MSG_DONTWAIT, &message);
+    if (got == -EAGAIN) {
+        return;
+    }
+    sandbox->references++;
+    if (got <= 0) {
+        kiln_sandbox_fail(sandbox, "the sandbox's supervisor died");
+    } else {
+        on_message(sandbox, &message);
+        kiln_control_clear(&message);
+    }
+    sandbox_unref(sandbox);
+}
+
+static void on_open_timeout(void *user)
+{
+    kiln_sandbox_fail(user, "the sandbox was not made within 30 s");
+}
+
+/* ---- making one */
+
+int kiln_sandbox_request(kiln_sandbox *sandbox)
+{
+    kiln_zygote *zygote = sandbox->zygote;
+    kiln_sandbox_session session = {
+        .index = sandbox->index,
+        .disk = sandbox->limits.disk,
+        .files = sandbox->limits.files,
+    };
+    int fds[KILN_CONTROL_FDS] = {sandbox->peer};
+    int count = 1;
+    if (sandbox->cgroup != NULL) {
+        int groups = 0;
+        const int *procs = kiln_cgroup_fds(sandbox->cgroup, &groups);
+        if (groups > KILN_CONTROL_FDS - 2) {
+            return -E2BIG;
+        }
+        for (int i = 0; i < groups; i++) {
+            fds[count++] = procs[i];
+        }
+    }
+    int rc = kiln_control_send(zygote->control, KILN_CONTROL_OPEN, 0, &session,
+                               sizeof(session), fds, count, MSG_DONTWAIT);
+    if (rc < 0) {
+        return rc;
+    }
+    close_fd(&sandbox->peer);
+    sandbox->state = KILN_SANDBOX_OPENING;
+    sandbox->open_alarm = kiln_alarm_new(zygote->loop, OPEN_MS, on_open_timeout, sandbox);
+    return 0;
+}
+
+static void link_last(kiln_zygote *zygote, kiln_sandbox *sandbox)
+{
+    sandbox->zygote = zygote;
+    sandbox->previous = zygote->last_sandbox;
+    *(zygote->last_sandbox != NULL ? &zygote->last_sandbox->next : &zygote->sandboxes) =
+        sandbox;
+    zygote->last_sandbox = sandbox;
+    sandbox->references++;
+}
+
+static int make_cgroup(kiln_sandbox *sandbox, kiln_error *err)
+{
+    kiln_error why = KILN_ERROR_INIT;
+    sandbox->cgroup = kiln_cgroup_create(sandbox->name, &sandbox->limits, &why);
+    sandbox->cgroup_limits = sandbox->limits;
+    if (sandbox->cgroup != NULL) {
+        return 0;
+    }
+    if ((sandbox->zygote->policy.required & KILN_LAYER_CGROUP) != 0) {
+        return kiln_error_set(err, why.code != 0 ? why.code : ENOTSUP,
+                              "sandbox: the cgroup layer is required: %s",
+                              why.code != 0 ? why.text : "this machine gives none");
+    }
+    if (why.code != 0) {
+        kiln_log(KILN_LOG_WARNING, "sandbox", "no cgroup: %s", why.text);
+    }
+    return 0;
+}
+
+int kiln_sandbox_open(kiln_zygote *zygote, const char *name, const kiln_limits *limits,
+                      void (*ready)(void *user, int root_fd, const kiln_error *err),
+                      void *user, kiln_sandbox **sandbox, kiln_error *err)
+{
+    int pair[2];
+    int rc = kiln_zygote_revive(zygote, err);
+    if (rc < 0) {
+        return rc;
+    }
+    kiln_sandbox *made = calloc(1, sizeof(*made));
+    if (made == NULL) {
+        return kiln_error_errno(err, ENOMEM, "sandbox");
+    }
+    made->control = made->peer = made->pidfd = made->root_fd = -1;
+    made->limits = *limits;
+    made->ready = ready;
+    made->user = user;
+    bool queued = zygote->last_sandbox != NULL &&
+                  zygote->last_sandbox->state == KILN_SANDBOX_PENDING;
+    link_last(zygote, made);
+    made->name = strdup(name);
+    if (made->name == NULL) {
+        rc = kiln_error_errno(err, ENOMEM, "sandbox");
+        goto failed;
+    }
+    rc = take_index(&zygote->policy, &made->index);
+    if (rc < 0) {
+        kiln_error_set(err, rc, "sandbox: every uid of the range is in use; widen [sandbox] "
+                                "uids or close sessions");
+        goto failed;
+    }
+    made->has_index = true;
+    rc = make_cgroup(made, err);
+    if (rc < 0) {
+        goto failed;
+    }
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        rc = kiln_error_errno(err, errno, "sandbox: socketpair");
+        goto failed;
+    }
+    made->control = pair[0];
+    made->peer = pair[1];
+    made->control_poll =
+        kiln_poll_new(zygote->loop, made->control, UV_READABLE, on_control, made);
+    if (made->control_poll == NULL) {
+        rc = kiln_error_errno(err, ENOMEM, "sandbox");
+        goto failed;
+    }
+    if (zygote->state == KILN_ZYGOTE_READY && !queued) {
+        rc = kiln_sandbox_request(made);
+        if (rc == -EAGAIN) {
+            kiln_poll_events(zygote->control_poll, UV_READABLE | UV_WRITABLE);
+        } else if (rc < 0 && rc != -EPIPE && rc != -ECONNRESET) {
+            /* Those two: the zygote's end will be seen and tells ready() why. */
+            kiln_error_errno(err, rc, "sandbox: asking the worker process");
+            goto failed;
+        }
+    }
+    *sandbox = made;
+    return 0;
+
+failed:
+    kiln_sandbox_bury(made);
+    return rc;
+}
+
+int kiln_sandbox_root_fd(const kiln_sandbox *sandbox)
+{
+    return sandbox->root_fd;
+}
+
+void kiln_sandbox_close(kiln_sandbox *sandbox)
+{
+    if (sandbox->closed) {
+        return;
+    }
+    sandbox->closed = true;
+    sandbox->ready = NULL;
+    sandbox->references++;
+    if (sandbox->run != NULL) {
+        sandbox->run->killing = true;
+        kiln_run_lost(sandbox->run, "the sandbox was closed");
+    }
+    close_fd(&sandbox->root_fd);
+    if (sandbox->pidfd >= 0) {
+        await_end(sandbox);
+    } else if (sandbox->state == KILN_SANDBOX_OPENING) {
+        /* The supervisor may be on its way: it ends when it reads this end, and its
+         * pidfd or the end of its socket tells us. */
+        shutdown(sandbox->control, SHUT_WR);
+    } else {
+        kiln_sandbox_bury(sandbox);
+    }
+    sandbox_unref(sandbox);
+}
+
+int kiln_sandbox_send(kiln_sandbox *sandbox, kiln_control_type type, uint32_t id,
+                      const void *payload, size_t length, const int *fds, int fd_count)
+{
+    if (sandbox->control < 0) {
+        return -EPIPE;
+    }
+    return kiln_control_send(sandbox->control, type, id, payload, length, fds, fd_count,
+                             MSG_DONTWAIT);
+}
+
+void kiln_sandbox_kill(kiln_sandbox *sandbox)
+{
+    if (sandbox->run != NULL) {
+        kiln_run_kill(sandbox->run);
+    } else {
+        kiln_sandbox_send(sandbox, KILN_CONTROL_KILL, 0, NULL, 0, NULL, 0);
+    }
+}
+
+void kiln_sandbox_usage(const kiln_sandbox *sandbox, kiln_cgroup_usage *usage)
+{
+    *usage = (kiln_cgroup_usage){.cpu_ms = -1.0};
+    if (sandbox->cgroup != NULL) {
+        kiln_cgroup_read(sandbox->cgroup, usage);
+    }
+}

@@ -1,0 +1,425 @@
+/* supervisor.c - pid 1 of a session: forks, reaps, kills, reports.
+ *
+ * It never runs a user's code, and the code cannot reach it: as pid 1 with every
+ * signal blocked nothing from inside its namespace has an effect on it, it is not
+ * dumpable, and kiln_sandbox_lock closes its descriptors in each child. */
+#include "worker/supervisor.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_UNPOISON_MEMORY_REGION(start, size) ((void)(start), (void)(size))
+#endif
+
+typedef struct supervisor {
+    const kiln_zygote_context *context;
+    const kiln_sandbox_session *session;
+    int control;
+    int signals;
+    const int *cgroup_fds;
+    int cgroup_count;
+    bool running; /* a RUN was taken and its EXIT is not sent */
+    uint32_t id;
+    pid_t main_pid; /* 0: reaped, or never was */
+    kiln_control_exit exit;
+    kiln_error error; /* goes with exit.error */
+} supervisor;
+
+/* What a program's child needs; it shares our memory until it has executed. */
+typedef struct launch {
+    const kiln_zygote_context *context;
+    kiln_sandbox_lock_spec lock;
+    const int *stdio;
+    char **argv;
+    char **env;
+    kiln_error error; /* written by the child */
+} launch;
+
+static char launch_stack[256 << 10] __attribute__((aligned(64)));
+
+static const char *search_path(char *const *env)
+{
+    for (; *env != NULL; env++) {
+        if (strncmp(*env, "PATH=", 5) == 0) {
+            return *env + 5;
+        }
+    }
+    return "/usr/local/bin:/usr/bin:/bin";
+}
+
+static int refuse_program(kiln_error *err, const char *name, int code)
+{
+    switch (code) {
+    case E2BIG:
+        return kiln_error_set(err, code,
+                              "%s: arguments and environment are larger than the kernel takes",
+                              name);
+    case ENOEXEC:
+        return kiln_error_set(err, code,
+                              "%s: not a program for this machine, and no script with a #! line",
+                              name);
+    default:
+        return kiln_error_errno(err, code, "%s", name);
+    }
+}
+
+/* As execvpe, with the PATH of the new environment and no fall-back to a shell.
+ * Allocates nothing: the caller may share its memory with another process. */
+static int execute(char *const *argv, char *const *env, kiln_error *err)
+{
+    const char *name = argv[0];
+    if (strchr(name, '/') != NULL) {
+        execve(name, argv, env);
+        return refuse_program(err, name, errno);
+    }
+    int denied = 0;
+    const char *path = search_path(env);
+    for (const char *at = path; *name != '\0';) {
+        char candidate[4096];
+        size_t length = strcspn(at, ":");
+        int wanted = length == 0 ? snprintf(candidate, sizeof(candidate), "./%s", name)
+                                 : snprintf(candidate, sizeof(candidate), "%.*s/%s",
+                                            (int)length, at, name);
+        if (wanted > 0 && (size_t)wanted < sizeof(candidate)) {
+            execve(candidate, argv, env);
+            if (errno == EACCES) {
+                denied = EACCES;
+            } else if (errno != ENOENT && errno != ENOTDIR) {
+                return refuse_program(err, candidate, errno);
+            }
+        }
+        if (at[length] == '\0') {
+            break;
+        }
+        at += length + 1;
+    }
+    if (denied != 0) {
+        return refuse_program(err, name, denied);
+    }
+    return kiln_error_set(err, ENOENT, "%s: not found in PATH (%s) of the sandbox", name, path);
+}
+
+static void reset_ignored_signals(void)
+{
+    for (int number = 1; number < NSIG; number++) {
+        struct sigaction action;
+        if (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN) {
+            signal(number, SIG_DFL);
+        }
+    }
+}
+
+static int connect_stdio(const int *stdio, kiln_error *err)
+{
+    for (int i = 0; i < 3; i++) {
+        if (dup2(stdio[i], i) < 0) {
+            return kiln_error_errno(err, errno, "descriptor %d", i);
+        }
+    }
+    return 0;
+}
+
+static int program_main(void *argument)
+{
+    launch *what = argument;
+    if (what->context->worker != NULL) {
+        reset_ignored_signals(); /* a preloaded language may have ignored some */
+    }
+    if (connect_stdio(what->stdio, &what->error) == 0 &&
+        kiln_sandbox_lock(&what->context->policy, &what->lock, &what->error) == 0) {
+        setsid(); /* EPERM: the lock did it */
+        sigprocmask(SIG_SETMASK, &what->context->mask, NULL);
+        execute(what->argv, what->env, &what->error);
+    }
+    _exit(127);
+}
+
+static kiln_sandbox_lock_spec lock_spec(const supervisor *self, const kiln_control_run *run)
+{
+    return (kiln_sandbox_lock_spec){
+        .limits = run->limits,
+        .session_index = self->session->index,
+        .cgroup_fds = self->cgroup_fds,
+        .cgroup_count = self->cgroup_count,
+        .landlock_fd = self->context->landlock_fd,
+        .required = self->context->policy.required,
+    };
+}
+
+static void start_program(supervisor *self, const kiln_control_run *run,
+                          const kiln_control_message *message)
+{
+    size_t end;
+    auto_free char **argv =
+        kiln_control_strings(message, sizeof(*run), run->argc, &end);
+    auto_free char **env =
+        argv != NULL ? kiln_control_strings(message, end, run->envc, &end) : NULL;
+    if (env == NULL || run->argc == 0 || message->fd_count != 3) {
+        kiln_error_set(&self->error, EPROTO, "control: malformed request");
+        return;
+    }
+    launch what = {
+        .context = self->context,
+        .lock = lock_spec(self, run),
+        .stdio = message->fds,
+        .argv = argv,
+        .env = env,
+    };
+    ASAN_UNPOISON_MEMORY_REGION(launch_stack, sizeof(launch_stack));
+    /* As vfork, on a stack of its own: no page is copied, and the error comes back
+     * through memory. We sleep until the child has executed or exited. */
+    int pid = clone(program_main, launch_stack + sizeof(launch_stack),
+                    CLONE_VM | CLONE_VFORK | SIGCHLD, &what);
+    if (pid < 0) {
+        kiln_error_errno(&self->error, errno, "fork");
+        return;
+    }
+    self->main_pid = pid;
+    self->error = what.error;
+}
+
+static void start_worker(supervisor *self, const kiln_control_run *run,
+                         const kiln_control_message *message)
+{
+    if (message->fd_count != 4 || self->context->worker == NULL) {
+        kiln_error_set(&self->error, EPROTO, "control: malformed request");
+        return;
+    }
+    pid_t pid = fork();
+    if (pid < 0) {
+        kiln_error_errno(&self->error, errno, "fork");
+        return;
+    }
+    if (pid > 0) {
+        self->main_pid = pid;
+        return;
+    }
+    int frames = message->fds[3];
+    kiln_sandbox_lock_spec lock = lock_spec(self, run);
+    lock.keep_fds = &frames;
+    lock.keep_count = 1;
+    kiln_error err = KILN_ERROR_INIT;
+    if (connect_stdio(message->fds, &err) < 0 ||
+        kiln_sandbox_lock(&self->context->policy, &lock, &err) < 0) {
+        kiln_guest_refuse(frames, err.text);
+        _exit(127);
+    }
+    setsid();
+    /* Else its own /proc/self would be closed to it; what it holds is the code's. */
+    prctl(PR_SET_DUMPABLE, 1);
+    prctl(PR_SET_NAME, "kiln-guest");
+    sigset_t mask = self->context->mask;
+    sigaddset(&mask, SIGINT); /* kiln_guest_main lets it in while a cell runs */
+    sigprocmask(SIG_SETMASK, &mask, NULL);
+    _exit(kiln_guest_main(self->context->worker, frames));
+}
+
+static void start(supervisor *self, const kiln_control_message *message)
+{
+    kiln_control_run run;
+    self->running = true;
+    self->id = message->id;
+    self->main_pid = 0;
+    self->exit = (kiln_control_exit){0};
+    self->error = (kiln_error)KILN_ERROR_INIT;
+    if (message->length < sizeof(run)) {
+        kiln_error_set(&self->error, EPROTO, "control: malformed request");
+        return;
+    }
+    memcpy(&run, message->payload, sizeof(run));
+    if (message->type == KILN_CONTROL_RUN_PROGRAM) {
+        start_program(self, &run, message);
+    } else {
+        start_worker(self, &run, message);
+    }
+}
+
+/* The cell's id travels with the signal, so that a worker can tell an interrupt that
+ * came before its cell from one that was meant for an earlier cell. */
+static void interrupt(const supervisor *self, uint32_t id)
+{
+    if (self->running && self->main_pid > 0) {
+        sigqueue(self->main_pid, SIGINT, (union sigval){.sival_int = (int)id});
+    }
+}
+
+static uint64_t microseconds(const struct timeval *time)
+{
+    return (uint64_t)time->tv_sec * 1000000 + (uint64_t)time->tv_usec;
+}
+
+static int report(supervisor *self)
+{
+    struct {
+        kiln_control_exit exit;
+        char text[sizeof(self->error.text)];
+    } body = {.exit = self->exit};
+    size_t length = sizeof(body.exit);
+    if (self->error.code != 0) {
+        body.exit.error = self->error.code;
+        size_t text = strlen(self->error.text);
+        memcpy(body.text, self->error.text, text);
+        length += text;
+    }
+    self->running = false;
+    return kiln_control_send(self->control, KILN_CONTROL_EXIT, self->id, &body, length, NULL,
+                             0, 0);
+}
+
+/* Takes what has ended. When the main process has, everything else is killed, and
+ * when nothing is left, the end is reported. A fork in progress cannot escape: the
+ * kernel fails it when it finds the signal pending. Returns poll's timeout, < -1
+ * when the engine is gone. */
+static int reap(supervisor *self)
+{
+    for (int count = 0; count < 1000; count++) {
+        struct rusage usage;
+        int status;
+        pid_t pid = wait4(-1, &status, WNOHANG | __WALL, &usage);
+        if (pid < 0) { /* ECHILD: nothing is left in the namespace */
+            if (self->running && self->main_pid == 0 && report(self) < 0) {
+                return -2;
+            }
+            return -1;
+        }
+        if (pid == 0) {
+            if (self->main_pid != 0) {
+                return -1;
+            }
+            kill(-1, SIGKILL);
+            return 100; /* SIGCHLD comes sooner */
+        }
+        self->exit.cpu_us += microseconds(&usage.ru_utime) + microseconds(&usage.ru_stime);
+        uint64_t rss = (uint64_t)usage.ru_maxrss * 1024;
+        if (rss > self->exit.max_rss_bytes) {
+            self->exit.max_rss_bytes = rss;
+        }
+        if (pid == self->main_pid) {
+            self->main_pid = 0;
+            self->exit.status = status;
+        }
+    }
+    return 0; /* a flood of orphans must not keep us from the engine */
+}
+
+/* Returns false when the engine is gone or not to be understood. */
+static bool obey(supervisor *self)
+{
+    static kiln_control_message message;
+    int got = kiln_control_receive(self->control, MSG_DONTWAIT, &message);
+    if (got <= 0) {
+        return got == -EAGAIN;
+    }
+    switch (message.type) {
+    case KILN_CONTROL_RUN_PROGRAM:
+    case KILN_CONTROL_RUN_WORKER:
+        if (self->running) {
+            kiln_control_clear(&message);
+            return false;
+        }
+        start(self, &message);
+        break;
+    case KILN_CONTROL_KILL:
+        kill(-1, SIGKILL);
+        break;
+    case KILN_CONTROL_INTERRUPT:
+        interrupt(self, message.id);
+        break;
+    default:
+        kiln_control_clear(&message);
+        return false;
+    }
+    kiln_control_clear(&message);
+    return true;
+}
+
+static int enter(supervisor *self, kiln_error *err)
+{
+    auto_close int root_fd = -1;
+    auto_close int pidfd = -1;
+    sigset_t all;
+    sigset_t child;
+    int rc = kiln_sandbox_enter_session(&self->context->policy, self->session, &root_fd, err);
+    if (rc < 0) {
+        return rc;
+    }
+    /* Now, while nobody but we can have changed it: the code may lock it later. */
+    if (chdir(KILN_INSIDE_WORK) < 0) {
+        return kiln_error_errno(err, errno, "chdir %s", KILN_INSIDE_WORK);
+    }
+    sigfillset(&all);
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    if (signal(SIGCHLD, SIG_DFL) == SIG_ERR || sigprocmask(SIG_SETMASK, &all, NULL) < 0 ||
+        prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0) {
+        return kiln_error_errno(err, errno, "signals");
+    }
+    self->signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+    pidfd = pidfd_open(getpid(), 0);
+    if (self->signals < 0 || pidfd < 0) {
+        return kiln_error_errno(err, errno, "pidfd and signalfd");
+    }
+    rc = kiln_control_send(self->control, KILN_CONTROL_READY, 0, NULL, 0,
+                           (int[]){root_fd, pidfd}, 2, 0);
+    return rc < 0 ? kiln_error_errno(err, rc, "control") : 0;
+}
+
+int kiln_supervisor_main(const kiln_zygote_context *context,
+                         const kiln_sandbox_session *session, int control,
+                         const int *cgroup_fds, int cgroup_count)
+{
+    supervisor self = {
+        .context = context,
+        .session = session,
+        .control = control,
+        .signals = -1,
+        .cgroup_fds = cgroup_fds,
+        .cgroup_count = cgroup_count,
+    };
+    kiln_error err = KILN_ERROR_INIT;
+    prctl(PR_SET_NAME, "kiln-init");
+    if (enter(&self, &err) < 0) {
+        kiln_error_wrap(&err, "sandbox");
+        kiln_control_send(control, KILN_CONTROL_FAILED, 0, err.text, strlen(err.text), NULL, 0,
+                          0);
+        return 1;
+    }
+    struct pollfd fds[2] = {{.fd = control, .events = POLLIN},
+                            {.fd = self.signals, .events = POLLIN}};
+    int timeout = -1;
+    for (;;) {
+        if (poll(fds, 2, timeout) < 0 && errno != EINTR) {
+            return 1;
+        }
+        if (fds[1].revents != 0) {
+            struct signalfd_siginfo ignored;
+            while (read(self.signals, &ignored, sizeof(ignored)) > 0) {
+            }
+        }
+        if (fds[0].revents != 0 && !obey(&self)) {
+            return 0; /* and the kernel ends the namespace */
+        }
+        timeout = reap(&self);
+        if (timeout < -1) {
+            return 0;
+        }
+    }
+}

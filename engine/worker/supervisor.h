@@ -1,0 +1,41 @@
+/* supervisor.h - what zygote, supervisor and worker process hand to one another.
+ * Each runs single-threaded in a process of its own; none is called in the engine. */
+#ifndef KILN_WORKER_SUPERVISOR_H
+#define KILN_WORKER_SUPERVISOR_H
+
+#include "sandbox/sandbox.h"
+#include "worker/control.h"
+
+#include <kiln/plugin.h>
+#include <signal.h>
+
+/* What every session of a zygote shares. */
+typedef struct kiln_zygote_context {
+    kiln_sandbox_policy policy;
+    const kiln_worker *worker; /* NULL: bare */
+    int landlock_fd;           /* -1: none */
+    sigset_t mask;             /* as workers and programs shall have it */
+} kiln_zygote_context;
+
+/* The zygote, from its start on: takes the configuration from KILN_CONTROL_FD, calls
+ * `load` for a plugin other than "-", confines itself, preloads, serves. Returns the
+ * exit status of the process. kiln_zygote_main with another loader, for tests. */
+int kiln_zygote_run(const kiln_worker *(*load)(const char *plugin, kiln_error *err),
+                    const char *plugin);
+
+/* Serves one session as pid 1 of a new pid namespace until the engine closes its end
+ * of `control`. Owns control and the open cgroup.procs files in cgroup_fds. Returns
+ * the exit status of the process; the kernel then kills what is left. */
+int kiln_supervisor_main(const kiln_zygote_context *context,
+                         const kiln_sandbox_session *session, int control,
+                         const int *cgroup_fds, int cgroup_count);
+
+/* Serves cells from the frame socket; in the worker process, confined. Returns the
+ * exit status of the process. */
+int kiln_guest_main(const kiln_worker *worker, int frames);
+/* Tells the engine that the worker cannot start (FAILED). */
+void kiln_guest_refuse(int frames, const char *text);
+/* kiln_worker_host.emit of a worker; does nothing before kiln_guest_main. */
+void kiln_guest_emit(const kiln_event *event);
+
+#endif

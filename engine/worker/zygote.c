@@ -1,0 +1,294 @@
+/* zygote.c - `kiln worker PLUGIN.so|-`: the process that forks sessions.
+ *
+ * It is two processes. The outer one is the engine's child; it makes the confined
+ * root and forks the inner one as pid 1 of a pid namespace, which preloads and
+ * serves. So the death of the inner one, for whatever reason, takes every session
+ * with it in the kernel, and the outer one only waits and hands SIGTERM on. */
+#include "worker/sandboxed.h"
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "plugin/loader.h"
+#include "worker/control.h"
+#include "worker/supervisor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Callbacks of kiln_worker_host take no user pointer: this process has one plugin. */
+static char **options;
+static pid_t zygote_pid;
+
+static const char *host_option(const char *name)
+{
+    size_t length = strlen(name);
+    for (char **option = options; option != NULL && *option != NULL; option++) {
+        if (strncmp(*option, name, length) == 0 && (*option)[length] == '=') {
+            return *option + length + 1;
+        }
+    }
+    return NULL;
+}
+
+static void host_log(uint32_t level, const char *text)
+{
+    if (getpid() != zygote_pid) {
+        return; /* a worker's descriptor 2 is the user's stream */
+    }
+    kiln_log(level <= KILN_PLUGIN_LOG_DEBUG ? (kiln_log_level)level : KILN_LOG_DEBUG, "worker",
+             "%s", text);
+}
+
+static const kiln_worker_host worker_host = {
+    .size = sizeof(kiln_worker_host),
+    .emit = kiln_guest_emit,
+    .option = host_option,
+    .log = host_log,
+};
+
+static void reset_signals(void)
+{
+    for (int number = 1; number < NSIG; number++) {
+        signal(number, SIG_DFL); /* fails for KILL, STOP and glibc's own: as it should */
+    }
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static int receive_config(kiln_zygote_context *context, kiln_error *err)
+{
+    static kiln_control_message received; /* the options stay in it */
+    kiln_control_message *message = &received;
+    kiln_control_config config;
+    int got = kiln_control_receive(KILN_CONTROL_FD, 0, message);
+    if (got <= 0) {
+        return kiln_error_set(err, got < 0 ? got : -EPIPE,
+                              "descriptor %d is not an engine's control socket; this "
+                              "command is only for the engine's own use",
+                              KILN_CONTROL_FD);
+    }
+    if (message->type != KILN_CONTROL_CONFIG || message->length < sizeof(config)) {
+        return kiln_error_set(err, EPROTO, "control: expected a configuration");
+    }
+    memcpy(&config, message->payload, sizeof(config));
+    size_t end;
+    options = kiln_control_strings(message, sizeof(config), config.option_count, &end);
+    if (options == NULL) {
+        return kiln_error_set(err, EPROTO, "control: malformed options");
+    }
+    context->policy = config.policy;
+    kiln_log_set_level((kiln_log_level)config.log_level);
+    return 0;
+}
+
+static int confine(kiln_zygote_context *context, kiln_error *err)
+{
+    int rc = kiln_sandbox_enter_root(&context->policy, err);
+    if (rc < 0) {
+        return rc;
+    }
+    context->landlock_fd = kiln_sandbox_landlock(err);
+    if (context->landlock_fd < 0 && err->code != 0) {
+        return err->code;
+    }
+    rc = kiln_sandbox_seccomp_prepare(err);
+    if (rc < 0) {
+        return rc;
+    }
+    /* Entering namespaces changed credentials, which clears it. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) {
+        return kiln_error_errno(err, errno, "parent-death signal");
+    }
+    return 0;
+}
+
+/* Forks the supervisor into a pid namespace of its own. libc's fork, since a bare
+ * clone would leave glibc's idea of the thread id behind; 7 us for the detour. */
+static int fork_supervisor(const kiln_zygote_context *context, int own_pidfd,
+                           kiln_control_message *message)
+{
+    kiln_sandbox_session session;
+    kiln_error err = KILN_ERROR_INIT;
+    memcpy(&session, message->payload, sizeof(session));
+    if (unshare(CLONE_NEWPID) < 0) {
+        kiln_error_errno(&err, errno, "sandbox: a new pid namespace");
+    } else {
+        pid_t pid = fork();
+        if (pid == 0) {
+            close(KILN_CONTROL_FD);
+            close(own_pidfd);
+            int control = kiln_steal_fd(&message->fds[0]);
+            _exit(kiln_supervisor_main(context, &session, control, message->fds + 1,
+                                       message->fd_count - 1));
+        }
+        if (pid < 0) {
+            kiln_error_errno(&err, errno, "sandbox: fork");
+        }
+        if (setns(own_pidfd, CLONE_NEWPID) < 0) {
+            /* Nothing that is forked from here on would be where it belongs. */
+            return kiln_error_errno(&err, errno, "zygote: return to the own pid namespace");
+        }
+    }
+    if (err.code != 0) {
+        kiln_control_send(message->fds[0], KILN_CONTROL_FAILED, 0, err.text, strlen(err.text),
+                          NULL, 0, MSG_DONTWAIT);
+    }
+    return 0;
+}
+
+static int serve(const kiln_zygote_context *context)
+{
+    static kiln_control_message message;
+    auto_close int own_pidfd = pidfd_open(getpid(), 0);
+    if (own_pidfd < 0) {
+        kiln_log(KILN_LOG_ERROR, "zygote", "pidfd_open: %s", strerror(errno));
+        return 1;
+    }
+    signal(SIGCHLD, SIG_IGN); /* the kernel reaps supervisors */
+    for (;;) {
+        int got = kiln_control_receive(KILN_CONTROL_FD, 0, &message);
+        if (got == 0) {
+            return 0; /* the engine is gone, or needs us no more */
+        }
+        int rc = got;
+        if (got > 0) {
+            rc = message.type == KILN_CONTROL_OPEN && message.fd_count >= 1 &&
+                         message.length == sizeof(kiln_sandbox_session)
+                     ? fork_supervisor(context, own_pidfd, &message)
+                     : -EPROTO;
+            kiln_control_clear(&message);
+        }
+        if (rc < 0) {
+            kiln_log(KILN_LOG_ERROR, "zygote", "control: %s", strerror(-rc));
+            return 1;
+        }
+    }
+}
+
+static int refuse(const kiln_error *err)
+{
+    int rc = kiln_control_send(KILN_CONTROL_FD, KILN_CONTROL_FAILED, 0, err->text,
+                               strlen(err->text), NULL, 0, 0);
+    if (rc < 0) {
+        kiln_log(KILN_LOG_ERROR, "zygote", "%s", err->text);
+    }
+    return 1;
+}
+
+static int inner_main(kiln_zygote_context *context)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    zygote_pid = getpid();
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_NAME, "kiln-zygote");
+    if (context->worker != NULL) {
+        const char *why = NULL;
+        if (context->worker->preload(&worker_host, &why) < 0) {
+            kiln_error_set(&err, ECANCELED, "preload: %s", why != NULL ? why : "failed");
+            return refuse(&err);
+        }
+    }
+    int rc = kiln_control_send(KILN_CONTROL_FD, KILN_CONTROL_READY, 0, NULL, 0, NULL, 0, 0);
+    return rc < 0 ? 1 : serve(context);
+}
+
+/* Waits for the inner process; SIGTERM is the engine's wish that all be gone when
+ * this process is. */
+static int outer_main(pid_t inner, const sigset_t *awaited)
+{
+    for (;;) {
+        int number = sigwaitinfo(awaited, NULL);
+        if (number == SIGTERM) {
+            kill(inner, SIGKILL);
+        }
+        int status;
+        if (waitpid(inner, &status, WNOHANG) == inner) {
+            return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+        }
+    }
+}
+
+/* Returns -errno when the engine is to be told why, else the exit status. */
+static int run(const kiln_worker *(*load)(const char *, kiln_error *), const char *plugin,
+               kiln_error *err)
+{
+    kiln_zygote_context context = {.landlock_fd = -1};
+    sigset_t awaited;
+    int rc = receive_config(&context, err);
+    if (rc < 0) {
+        kiln_log(KILN_LOG_ERROR, "worker", "%s", err->text);
+        return 2;
+    }
+    if (strcmp(plugin, "-") != 0) {
+        context.worker = load(plugin, err);
+        if (context.worker == NULL) {
+            return err->code;
+        }
+    }
+    rc = confine(&context, err);
+    if (rc < 0) {
+        return rc;
+    }
+    /* EINVAL: kiln_sandbox_enter_root has made the namespace already. */
+    if (unshare(CLONE_NEWPID) < 0 && errno != EINVAL) {
+        return kiln_error_errno(err, errno, "zygote: a new pid namespace");
+    }
+    sigemptyset(&awaited);
+    sigaddset(&awaited, SIGTERM);
+    sigaddset(&awaited, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &awaited, &context.mask);
+    pid_t inner = fork();
+    if (inner == 0) {
+        sigprocmask(SIG_SETMASK, &context.mask, NULL);
+        _exit(inner_main(&context));
+    }
+    if (inner < 0) {
+        return kiln_error_errno(err, errno, "zygote: fork");
+    }
+    close(KILN_CONTROL_FD); /* its end must be seen when the inner one dies */
+    return outer_main(inner, &awaited);
+}
+
+int kiln_zygote_run(const kiln_worker *(*load)(const char *plugin, kiln_error *err),
+                    const char *plugin)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_NAME, "kiln-outer");
+    close_range(KILN_CONTROL_FD + 1, ~0U, 0);
+    fcntl(KILN_CONTROL_FD, F_SETFD, FD_CLOEXEC);
+    reset_signals();
+    int rc = run(load, plugin, &err);
+    return rc < 0 ? refuse(&err) : rc;
+}
+
+static const kiln_worker *load_plugin(const char *path, kiln_error *err)
+{
+    static kiln_loaded_plugin *loaded; /* for as long as the process lives */
+    if (kiln_plugin_load(path, true, &loaded, err) < 0) {
+        return NULL;
+    }
+    if (loaded->plugin.worker == NULL) {
+        kiln_error_set(err, EINVAL, "%s: has no worker half", path);
+        return NULL;
+    }
+    return loaded->plugin.worker;
+}
+
+int kiln_zygote_main(int argc, char **argv)
+{
+    if (argc != 2) {
+        kiln_log(KILN_LOG_ERROR, "worker", "usage: kiln worker PLUGIN.so|-");
+        return 2;
+    }
+    return kiln_zygote_run(load_plugin, argv[1]);
+}
