@@ -218,6 +218,7 @@ lint-cppcheck:
 	@cppcheck --quiet --enable=warning,performance,portability --inline-suppr --std=c11 \
 	  --suppressions-list=.cppcheck --error-exitcode=1 -j$(JOBS) \
 	  --cppcheck-build-dir=$(BUILD)/lint/cppcheck -D__GNUC__ -D__x86_64__ -D__linux__ '-DLUA_QL(x)=x' \
+	  -DPy_RETURN_NONE='return 0' -DPy_RETURN_TRUE='return 0' -DPy_RETURN_FALSE='return 0' \
 	  -Iengine -Iengine/include engine plugins t
 
 lint-scripts:
