@@ -1,0 +1,195 @@
+/* run.c - `kiln run`: a script, or every cell of a notebook. */
+#include "cli/command.h"
+
+#include "base/cleanup.h"
+#include "cli/report.h"
+#include "cli/runner.h"
+#include "cli/setup.h"
+#include "cli/source.h"
+#include "notebook/ipynb.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+enum { STDIN_MAX = 64 << 20 }; /* bytes; it goes to a worker in one frame */
+
+/* What is to be run, read before anything is started. */
+typedef struct job {
+    kiln_run_options options;
+    kiln_buffer code;
+    kiln_ipynb *notebook; /* or NULL: code */
+    char *name;           /* of the source, for files that are made */
+    const char *language;
+} job;
+
+static int complain(const kiln_error *err, int status)
+{
+    fprintf(stderr, "kiln: %s\n", err->text);
+    return status;
+}
+
+static int read_job(job *work, kiln_runner *runner, kiln_error *err)
+{
+    const kiln_run_options *options = &work->options;
+    work->name = kiln_source_name(options->file);
+    if (work->name == NULL) {
+        return kiln_error_set(err, -ENOMEM, "out of memory");
+    }
+    int rc = 0;
+    if (options->code != NULL) {
+        size_t length = strlen(options->code);
+        if (length > KILN_CODE_MAX) {
+            return kiln_error_set(err, -E2BIG, "-c: %zu bytes of code, at most %d are allowed",
+                                  length, KILN_CODE_MAX);
+        }
+        rc = kiln_buffer_append(&work->code, options->code, length);
+        rc = rc < 0 ? kiln_error_set(err, rc, "out of memory") : 0;
+    } else if (kiln_is_notebook(options->file)) {
+        rc = kiln_ipynb_read(options->file, &work->notebook, err);
+    } else {
+        rc = kiln_source_read(options->file, "code", KILN_CODE_MAX, &work->code, err);
+    }
+    if (rc == 0 && options->stdin_path != NULL) {
+        rc = kiln_source_read(options->stdin_path, "standard input", STDIN_MAX,
+                              &runner->stdin_data, err);
+        rc = rc < 0 ? kiln_error_wrap(err, "--stdin") : 0;
+    }
+    return rc;
+}
+
+static int find_language(job *work, const kiln_config *config, kiln_error *err)
+{
+    const kiln_ipynb *notebook = work->notebook;
+    if (notebook == NULL || work->options.language != NULL) {
+        return kiln_source_language(&work->options, config, work->code.data, work->code.length,
+                                    &work->language, err);
+    }
+    work->language = kiln_language_alias(config, notebook->language);
+    if (work->language == NULL && notebook->file_extension != NULL) {
+        work->language = kiln_language_alias(config, notebook->file_extension);
+    }
+    if (work->language == NULL) {
+        work->language = notebook->language; /* a backend may know it */
+    }
+    return 0;
+}
+
+/* The backend that will most likely run it, so that its zygote starts at once. A wrong guess
+ * costs a process that is not used. */
+static const char *likely_backend(const job *work, const kiln_config *config)
+{
+    if (work->options.backend != NULL) {
+        return work->options.backend;
+    }
+    return strcmp(work->language, "python") == 0
+               ? kiln_config_string(config, "engine", "backend")
+               : NULL;
+}
+
+static int run_script(kiln_runner *runner, const job *work)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    kiln_request *request =
+        kiln_runner_request(runner, work->language,
+                            work->code.length > 0 ? work->code.data : "", work->code.length);
+    if (request == NULL) {
+        kiln_error_set(&err, -ENOMEM, "out of memory");
+        return complain(&err, KILN_EXIT_ENGINE);
+    }
+    int rc = kiln_source_add_inputs(&work->options, request, &err);
+    if (rc < 0) {
+        kiln_request_free(request);
+        return complain(&err, KILN_EXIT_USAGE);
+    }
+    rc = kiln_runner_execute(runner, request, &err);
+    if (rc == -EINTR) {
+        return complain(&err, KILN_EXIT_SIGNAL + runner->interrupt);
+    }
+    if (rc < 0) {
+        bool refused = rc == -EINVAL || rc == -E2BIG;
+        return complain(&err, refused ? KILN_EXIT_USAGE : KILN_EXIT_ENGINE);
+    }
+    if (work->options.json) {
+        auto_json json_t *json = kiln_result_to_json(runner->result);
+        rc = kiln_report_json(&runner->terminal, json);
+        runner->broken_pipe = rc == -EPIPE;
+        if (rc < 0 && rc != -EPIPE) {
+            kiln_error_errno(&err, rc, "standard output");
+            return complain(&err, KILN_EXIT_ENGINE);
+        }
+    } else if (!runner->broken_pipe) {
+        kiln_report(&runner->terminal, runner->result, NULL, work->options.decisions);
+    }
+    return runner->broken_pipe ? KILN_EXIT_SIGNAL + SIGPIPE
+                               : kiln_exit_status(runner->result, runner->interrupt);
+}
+
+/* With the engine open. Returns the exit status. */
+static int run_job(kiln_runner *runner, job *work)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    auto_json json_t *plugins = kiln_engine_plugins(runner->engine);
+    if (kiln_language_check(work->language, kiln_engine_config(runner->engine), plugins, &err) <
+        0) {
+        return complain(&err, KILN_EXIT_USAGE);
+    }
+    int status;
+    if (kiln_runner_begin(runner, work->name, &status, &err) < 0) {
+        return complain(&err, status);
+    }
+    return work->notebook != NULL
+               ? kiln_run_notebook(runner, work->notebook, work->language, work->name)
+               : run_script(runner, work);
+}
+
+static int run_with(kiln_runner *runner, job *work)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    if (read_job(work, runner, &err) < 0) {
+        return complain(&err, err.code == -ENOMEM ? KILN_EXIT_ENGINE : KILN_EXIT_USAGE);
+    }
+    kiln_config *config;
+    int status;
+    if (kiln_setup(work->options.config, work->options.set, &runner->paths, &config, NULL,
+                   &status, &err) < 0) {
+        return complain(&err, status);
+    }
+    if (find_language(work, config, &err) < 0) {
+        kiln_config_free(config);
+        return complain(&err, KILN_EXIT_USAGE);
+    }
+    if (kiln_runner_open(runner, &work->options, config, likely_backend(work, config), &status,
+                         &err) < 0) {
+        return complain(&err, status);
+    }
+    return run_job(runner, work);
+}
+
+static int run(int argc, char **argv)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    job work = {.code = KILN_BUFFER_INIT};
+    kiln_runner runner = {.outdir = KILN_OUTDIR_INIT};
+    int status;
+    if (kiln_run_options_parse(argc, argv, &work.options, &err) < 0) {
+        status = complain(&err, KILN_EXIT_USAGE);
+    } else if (work.options.help) {
+        fputs(kiln_run_help, stdout);
+        status = fflush(stdout) == 0 ? KILN_EXIT_OK : KILN_EXIT_ENGINE;
+    } else {
+        status = run_with(&runner, &work);
+    }
+    kiln_runner_close(&runner, &status);
+    kiln_ipynb_free(work.notebook);
+    kiln_buffer_free(&work.code);
+    free(work.name);
+    kiln_run_options_free(&work.options);
+    return status;
+}
+
+const kiln_command kiln_command_run = {
+    "run",
+    "runs a script, or every cell of a notebook",
+    run,
+};

@@ -1,0 +1,41 @@
+#include "cli/setup.h"
+
+#include "base/cleanup.h"
+#include "cli/command.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+int kiln_setup(const char *file, const char *const *set, kiln_paths *paths,
+               kiln_config **config, char **file_used, int *status, kiln_error *err)
+{
+    char runtimes[sizeof(paths->conf) + 32], shipped[sizeof(paths->conf) + 32];
+    *status = KILN_EXIT_ENGINE;
+    int rc = kiln_paths_find(paths, err);
+    if (rc < 0) {
+        return rc;
+    }
+    snprintf(runtimes, sizeof(runtimes), "%s/runtimes.ini", paths->conf);
+    snprintf(shipped, sizeof(shipped), "%s/kiln.ini", paths->conf);
+    auto_free char *found = file != NULL ? strdup(file) : kiln_config_find_file(shipped);
+    const kiln_config_sources sources = {
+        .file =
+            found != NULL ? found : "", /* "": none was found, and none is to be looked for */
+        .runtimes = runtimes,
+        .environ_ = (const char *const *)environ,
+        .set = set,
+    };
+    *status = KILN_EXIT_USAGE;
+    rc = kiln_config_load(&sources, config, err);
+    if (rc == 0 && file_used != NULL) {
+        *file_used = kiln_steal(found);
+    }
+    return rc;
+}
+
+int kiln_open_failure_status(int rc)
+{
+    /* -EINVAL: a script, a plugin's option or a key is wrong, and the text says where. */
+    return rc == -EINVAL ? KILN_EXIT_USAGE : KILN_EXIT_ENGINE;
+}

@@ -1,0 +1,18 @@
+/* setup.h - what subcommands that need an engine begin with. */
+#ifndef KILN_CLI_SETUP_H
+#define KILN_CLI_SETUP_H
+
+#include "base/error.h"
+#include "config/config.h"
+#include "core/engine.h"
+
+/* Finds the shipped folders and loads the configuration: `file` or the one that is found,
+ * the environment, `set` ("section.key=value", NULL-terminated). *file_used (may be NULL;
+ * caller frees) is the file that was read, or NULL for none. 0, or negative; *status is then
+ * the exit status that fits. */
+int kiln_setup(const char *file, const char *const *set, kiln_paths *paths,
+               kiln_config **config, char **file_used, int *status, kiln_error *err);
+/* The exit status for a failure of kiln_engine_open. */
+int kiln_open_failure_status(int rc);
+
+#endif
