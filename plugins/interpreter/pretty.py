@@ -97,14 +97,18 @@ class Printer:
             group = self._next_group()
             if group is None:
                 return
-            while group.breakables:
-                piece = self._buffer.pop(0)
-                self._column = piece.output(self, self._column)
-                self._buffered -= piece.width
-            while self._buffer and isinstance(self._buffer[0], _Text):
-                piece = self._buffer.pop(0)
-                self._column = piece.output(self, self._column)
-                self._buffered -= piece.width
+            self._break(group)
+
+    def _break(self, group):
+        while group.breakables:
+            self._put_first()
+        while self._buffer and isinstance(self._buffer[0], _Text):
+            self._put_first()
+
+    def _put_first(self):
+        piece = self._buffer.pop(0)
+        self._column = piece.output(self, self._column)
+        self._buffered -= piece.width
 
     def text(self, text):
         width = len(text)
@@ -134,6 +138,9 @@ class Printer:
             self._break_outer()
 
     def break_(self):
+        group = self._next_group()
+        if group is not None:
+            self._break(group)
         self.flush()
         self._out.append("\n" + " " * self.indentation)
         self._column = self.indentation
@@ -195,7 +202,7 @@ class Printer:
                 function = _printers.get(base)
                 if function is None:
                     function = _printers_by_name.get(
-                        (base.__dict__.get("__module__"), base.__name__))
+                        (_safe_attribute(base, "__module__", None), base.__name__))
                 if function is not None:
                     return function(value, self, cycle)
                 method = base.__dict__.get("_repr_pretty_")
