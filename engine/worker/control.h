@@ -2,7 +2,7 @@
  * datagram on a SOCK_SEQPACKET socket pair, descriptors beside it.
  *
  *   engine -> zygote       CONFIG once, first; OPEN for each session
- *   zygote -> engine       READY, or FAILED with text, once
+ *   zygote -> engine       STARTED, then READY; or FAILED with text in their place
  *   engine -> supervisor   RUN_PROGRAM, RUN_WORKER (one at a time), KILL, INTERRUPT
  *   supervisor -> engine   READY or FAILED once, first; EXIT for each RUN
  *
@@ -35,6 +35,7 @@ typedef enum kiln_control_type {
     KILN_CONTROL_KILL = 7,        /* everything but the supervisor */
     KILN_CONTROL_INTERRUPT = 8,   /* SIGINT to the main process; id: the cell's */
     KILN_CONTROL_EXIT = 9,        /* kiln_control_exit, then text when error is set */
+    KILN_CONTROL_STARTED = 10,    /* of a zygote, before it preloads; fd: pidfd */
 } kiln_control_type;
 
 typedef struct kiln_control_config {

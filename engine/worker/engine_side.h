@@ -31,8 +31,9 @@ struct kiln_zygote {
     kiln_log_level log_level;
     kiln_zygote_state state;
     char failure[1024]; /* why it is dead; "" while it is not */
-    pid_t pid;
+    pid_t pid; /* the stub: it ends when the zygote and all below it have ended */
     int pidfd;
+    int zygote_pidfd; /* -1 until it has told */
     int control;
     kiln_poll *control_poll;
     kiln_alarm *start_alarm;

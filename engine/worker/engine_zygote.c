@@ -87,6 +87,19 @@ static void close_control(kiln_zygote *zygote)
     }
 }
 
+/* The stub then ends by itself, when the kernel has ended every session. Before the
+ * zygote has told its pidfd there is none, and the stub takes it along. */
+static void kill_zygote(kiln_zygote *zygote)
+{
+    if (zygote->zygote_pidfd >= 0) {
+        pidfd_send_signal(zygote->zygote_pidfd, SIGKILL, NULL, 0);
+        close(zygote->zygote_pidfd);
+        zygote->zygote_pidfd = -1;
+    } else {
+        pidfd_send_signal(zygote->pidfd, SIGKILL, NULL, 0);
+    }
+}
+
 static void zygote_died(kiln_zygote *zygote, const char *why)
 {
     zygote->state = KILN_ZYGOTE_DEAD;
@@ -94,7 +107,7 @@ static void zygote_died(kiln_zygote *zygote, const char *why)
     kiln_log(KILN_LOG_WARNING, "zygote", "%s: %s",
              zygote->plugin != NULL ? zygote->plugin : "programs", why);
     close_control(zygote);
-    pidfd_send_signal(zygote->pidfd, SIGTERM, NULL, 0);
+    kill_zygote(zygote);
     reap_in_background(zygote);
     /* Whose supervisor lives will see it die with its namespace; the others were never
      * asked for. A callback may close any of them: begin anew after each. */
@@ -131,6 +144,12 @@ static void on_control(void *user, int events)
         zygote_died(zygote, zygote->state == KILN_ZYGOTE_STARTING
                                 ? "the worker process died while it started"
                                 : "the worker process died");
+        return;
+    }
+    if (message.type == KILN_CONTROL_STARTED && message.fd_count == 1 &&
+        zygote->zygote_pidfd < 0) {
+        zygote->zygote_pidfd = kiln_steal_fd(&message.fds[0]);
+        kiln_control_clear(&message);
         return;
     }
     if (message.type == KILN_CONTROL_READY && zygote->state == KILN_ZYGOTE_STARTING) {
@@ -338,6 +357,7 @@ int kiln_zygote_start(const kiln_zygote_spec *spec, kiln_zygote **zygote, kiln_e
     made->state = KILN_ZYGOTE_DEAD;
     made->control = -1;
     made->pidfd = -1;
+    made->zygote_pidfd = -1;
     int rc = copy_spec(made, spec);
     if (rc < 0) {
         kiln_error_errno(err, rc, "zygote");
@@ -356,12 +376,9 @@ void kiln_zygote_stop(kiln_zygote *zygote)
 {
     close_control(zygote);
     if (zygote->pidfd >= 0) {
-        /* The outer process ends when its namespace is empty: wait for that, so that
-         * nothing is left. The kernel does it in milliseconds. */
-        pidfd_send_signal(zygote->pidfd, SIGTERM, NULL, 0);
+        kill_zygote(zygote);
         if (!gone_within(zygote->pidfd, STOP_MS)) {
-            kiln_log(KILN_LOG_WARNING, "zygote", "process %d is slow to end, killing it",
-                     (int)zygote->pid);
+            kiln_log(KILN_LOG_WARNING, "zygote", "process %d is slow to end", (int)zygote->pid);
             pidfd_send_signal(zygote->pidfd, SIGKILL, NULL, 0);
             gone_within(zygote->pidfd, STOP_MS);
         }

@@ -145,7 +145,6 @@ static int program_main(void *argument)
     }
     if (connect_stdio(what->stdio, &what->error) == 0 &&
         kiln_sandbox_lock(&what->context->policy, &what->lock, &what->error) == 0) {
-        setsid(); /* EPERM: the lock did it */
         sigprocmask(SIG_SETMASK, &what->context->mask, NULL);
         execute(what->argv, what->env, &what->error);
     }
@@ -188,8 +187,11 @@ static void start_program(supervisor *self, const kiln_control_run *run,
      * through memory. We sleep until the child has executed or exited. */
     int pid = clone(program_main, launch_stack + sizeof(launch_stack),
                     CLONE_VM | CLONE_VFORK | SIGCHLD, &what);
+    int failure = errno;
+    /* Dumpable is a property of memory: the child's lock has made ours so, too. */
+    prctl(PR_SET_DUMPABLE, 0);
     if (pid < 0) {
-        kiln_error_errno(&self->error, errno, "fork");
+        kiln_error_errno(&self->error, failure, "fork");
         return;
     }
     self->main_pid = pid;
@@ -222,9 +224,6 @@ static void start_worker(supervisor *self, const kiln_control_run *run,
         kiln_guest_refuse(frames, err.text);
         _exit(127);
     }
-    setsid();
-    /* Else its own /proc/self would be closed to it; what it holds is the code's. */
-    prctl(PR_SET_DUMPABLE, 1);
     prctl(PR_SET_NAME, "kiln-guest");
     sigset_t mask = self->context->mask;
     sigaddset(&mask, SIGINT); /* kiln_guest_main lets it in while a cell runs */
@@ -361,15 +360,11 @@ static int enter(supervisor *self, kiln_error *err)
     if (rc < 0) {
         return rc;
     }
-    /* Now, while nobody but we can have changed it: the code may lock it later. */
-    if (chdir(KILN_INSIDE_WORK) < 0) {
-        return kiln_error_errno(err, errno, "chdir %s", KILN_INSIDE_WORK);
-    }
     sigfillset(&all);
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
     if (signal(SIGCHLD, SIG_DFL) == SIG_ERR || sigprocmask(SIG_SETMASK, &all, NULL) < 0 ||
-        prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) {
         return kiln_error_errno(err, errno, "signals");
     }
     self->signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);

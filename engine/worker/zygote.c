@@ -1,9 +1,9 @@
 /* zygote.c - `kiln worker PLUGIN.so|-`: the process that forks sessions.
  *
- * It is two processes. The outer one is the engine's child; it makes the confined
- * root and forks the inner one as pid 1 of a pid namespace, which preloads and
- * serves. So the death of the inner one, for whatever reason, takes every session
- * with it in the kernel, and the outer one only waits and hands SIGTERM on. */
+ * kiln_sandbox_enter_root makes it two processes: the engine's child, which stays
+ * behind as a stub, and the zygote, pid 1 of a pid namespace. So the zygote's death,
+ * for whatever reason, takes every session with it in the kernel, and when the stub
+ * has ended, all of them are gone. */
 #include "worker/sandboxed.h"
 
 #include "base/cleanup.h"
@@ -104,10 +104,6 @@ static int confine(kiln_zygote_context *context, kiln_error *err)
     if (rc < 0) {
         return rc;
     }
-    /* Entering namespaces changed credentials, which clears it. */
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) {
-        return kiln_error_errno(err, errno, "parent-death signal");
-    }
     return 0;
 }
 
@@ -184,37 +180,27 @@ static int refuse(const kiln_error *err)
     return 1;
 }
 
-static int inner_main(kiln_zygote_context *context)
+/* The engine gets our pidfd before anything can hang. */
+static int preload(const kiln_zygote_context *context, kiln_error *err)
 {
-    kiln_error err = KILN_ERROR_INIT;
     zygote_pid = getpid();
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_NAME, "kiln-zygote");
+    auto_close int pidfd = pidfd_open(zygote_pid, 0);
+    if (pidfd < 0) {
+        return kiln_error_errno(err, errno, "zygote: pidfd_open");
+    }
+    int rc = kiln_control_send(KILN_CONTROL_FD, KILN_CONTROL_STARTED, 0, NULL, 0, &pidfd, 1, 0);
+    if (rc < 0) {
+        return kiln_error_errno(err, rc, "zygote: control");
+    }
     if (context->worker != NULL) {
         const char *why = NULL;
         if (context->worker->preload(&worker_host, &why) < 0) {
-            kiln_error_set(&err, ECANCELED, "preload: %s", why != NULL ? why : "failed");
-            return refuse(&err);
+            return kiln_error_set(err, ECANCELED, "preload: %s", why != NULL ? why : "failed");
         }
     }
-    int rc = kiln_control_send(KILN_CONTROL_FD, KILN_CONTROL_READY, 0, NULL, 0, NULL, 0, 0);
-    return rc < 0 ? 1 : serve(context);
-}
-
-/* Waits for the inner process; SIGTERM is the engine's wish that all be gone when
- * this process is. */
-static int outer_main(pid_t inner, const sigset_t *awaited)
-{
-    for (;;) {
-        int number = sigwaitinfo(awaited, NULL);
-        if (number == SIGTERM) {
-            kill(inner, SIGKILL);
-        }
-        int status;
-        if (waitpid(inner, &status, WNOHANG) == inner) {
-            return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-        }
-    }
+    rc = kiln_control_send(KILN_CONTROL_FD, KILN_CONTROL_READY, 0, NULL, 0, NULL, 0, 0);
+    return rc < 0 ? kiln_error_errno(err, rc, "zygote: control") : 0;
 }
 
 /* Returns -errno when the engine is to be told why, else the exit status. */
@@ -222,7 +208,6 @@ static int run(const kiln_worker *(*load)(const char *, kiln_error *), const cha
                kiln_error *err)
 {
     kiln_zygote_context context = {.landlock_fd = -1};
-    sigset_t awaited;
     int rc = receive_config(&context, err);
     if (rc < 0) {
         kiln_log(KILN_LOG_ERROR, "worker", "%s", err->text);
@@ -234,28 +219,13 @@ static int run(const kiln_worker *(*load)(const char *, kiln_error *), const cha
             return err->code;
         }
     }
-    rc = confine(&context, err);
+    rc = confine(&context, err); /* returns in a child */
     if (rc < 0) {
         return rc;
     }
-    /* EINVAL: kiln_sandbox_enter_root has made the namespace already. */
-    if (unshare(CLONE_NEWPID) < 0 && errno != EINVAL) {
-        return kiln_error_errno(err, errno, "zygote: a new pid namespace");
-    }
-    sigemptyset(&awaited);
-    sigaddset(&awaited, SIGTERM);
-    sigaddset(&awaited, SIGCHLD);
-    sigprocmask(SIG_BLOCK, &awaited, &context.mask);
-    pid_t inner = fork();
-    if (inner == 0) {
-        sigprocmask(SIG_SETMASK, &context.mask, NULL);
-        _exit(inner_main(&context));
-    }
-    if (inner < 0) {
-        return kiln_error_errno(err, errno, "zygote: fork");
-    }
-    close(KILN_CONTROL_FD); /* its end must be seen when the inner one dies */
-    return outer_main(inner, &awaited);
+    sigprocmask(SIG_SETMASK, NULL, &context.mask);
+    rc = preload(&context, err);
+    return rc < 0 ? rc : serve(&context);
 }
 
 int kiln_zygote_run(const kiln_worker *(*load)(const char *plugin, kiln_error *err),
@@ -263,7 +233,7 @@ int kiln_zygote_run(const kiln_worker *(*load)(const char *plugin, kiln_error *e
 {
     kiln_error err = KILN_ERROR_INIT;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    prctl(PR_SET_NAME, "kiln-outer");
+    prctl(PR_SET_NAME, "kiln-stub");
     close_range(KILN_CONTROL_FD + 1, ~0U, 0);
     fcntl(KILN_CONTROL_FD, F_SETFD, FD_CLOEXEC);
     reset_signals();
