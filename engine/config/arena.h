@@ -9,7 +9,10 @@ typedef struct kiln_arena {
     struct kiln_arena_block *blocks;
 } kiln_arena;
 
-#define KILN_ARENA_INIT {NULL}
+#define KILN_ARENA_INIT                                                                        \
+    {                                                                                          \
+        NULL                                                                                   \
+    }
 
 /* Zeroed and aligned for any type, or NULL. The arena's own. */
 void *kiln_arena_alloc(kiln_arena *arena, size_t size);

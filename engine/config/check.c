@@ -61,7 +61,8 @@ static int check_chain(const kiln_config *config, kiln_error *err)
     }
     names[count] = NULL;
     const char *near = kiln_near_match(chain->value.text, names);
-    return kiln_place_error(err, &chain->place, "[engine] chain = \"%s\": there is no [chain %s]%s%s%s",
+    return kiln_place_error(err, &chain->place,
+                            "[engine] chain = \"%s\": there is no [chain %s]%s%s%s",
                             chain->value.text, chain->value.text,
                             near == NULL ? "; add it or name another" : ", did you mean \"",
                             near == NULL ? "" : near, near == NULL ? "" : "\"?");
@@ -128,9 +129,10 @@ static int check_extensions(const kiln_config *config, const kiln_config_section
         const kiln_setting *theirs = kiln_section_setting(other, "extensions");
         for (const char *const *word = mine->value.words; *word != NULL; word++) {
             if (has_word(theirs->value.words, *word)) {
-                return kiln_place_error(err, &mine->place,
-                                        "[%s] extensions: \"%s\" is [%s]'s already; take one out",
-                                        section->title, *word, other->title);
+                return kiln_place_error(
+                    err, &mine->place,
+                    "[%s] extensions: \"%s\" is [%s]'s already; take one out", section->title,
+                    *word, other->title);
             }
         }
     }

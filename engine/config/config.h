@@ -26,8 +26,7 @@ typedef struct kiln_config_sources {
 /* 0, or -EINVAL/-errno with "FILE:LINE: what, what to do" (every fault of the
  * INI is an error: unknown section or key with a near match, duplicate,
  * over-long or malformed line, NUL, bad UTF-8, bad value, include loop ...). */
-int kiln_config_load(const kiln_config_sources *sources, kiln_config **config,
-                     kiln_error *err);
+int kiln_config_load(const kiln_config_sources *sources, kiln_config **config, kiln_error *err);
 void kiln_config_free(kiln_config *config);
 
 /* --config, else KILN_CONFIG, else $XDG_CONFIG_HOME/kiln/kiln.ini (or
@@ -68,8 +67,8 @@ kiln_limits kiln_config_limits(const kiln_config *config);
  * once a section, or again with the same options; the declarations are copied. Types,
  * units and errors are the schema's own. The environment and --set count here too. Not
  * thread-safe. */
-int kiln_config_declare(kiln_config *config, const char *section,
-                        const kiln_option *options, kiln_error *err);
+int kiln_config_declare(kiln_config *config, const char *section, const kiln_option *options,
+                        kiln_error *err);
 /* When all that is loaded has declared its options: -EINVAL when a [policy NAME] or
  * [backend NAME] holds further keys and nobody of that name declared any, or a
  * KILN_POLICY_... or KILN_BACKEND_... variable is nobody's key. */

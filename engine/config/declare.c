@@ -52,8 +52,8 @@ static int check_option(const kiln_config_section *section, const kiln_option *o
                               section->title, KILN_SHOWN(option->name));
     }
     if (option->type < KILN_OPTION_STRING || option->type > KILN_OPTION_LIST) {
-        return kiln_error_set(err, EINVAL, "[%s] declares \"%s\" of a type %" PRIu32
-                              " that there is not",
+        return kiln_error_set(err, EINVAL,
+                              "[%s] declares \"%s\" of a type %" PRIu32 " that there is not",
                               section->title, option->name, option->type);
     }
     for (size_t i = 0; i < section->schema_count; i++) {
@@ -152,9 +152,9 @@ static int take_pending(kiln_config *config, kiln_config_section *section, kiln_
                 continue;
             }
             if (pending->used) {
-                return kiln_error_set(err, EINVAL,
-                                      "environment %s: more than one key could be meant; use --set",
-                                      pending->variable);
+                return kiln_error_set(
+                    err, EINVAL, "environment %s: more than one key could be meant; use --set",
+                    pending->variable);
             }
             kiln_place place = {KILN_FROM_ENVIRONMENT, pending->variable, 0, NULL};
             pending->used = true;
@@ -254,8 +254,8 @@ static int check_section(const kiln_config *config, const kiln_config_section *s
                  policy ? "a chain" : "[engine] backends");
     }
     return kiln_place_error(err, &section->loose[0].place,
-                            "key \"%s\" of [%s], but no such %s is %s%s", section->loose[0].name,
-                            section->title, section->spec->name,
+                            "key \"%s\" of [%s], but no such %s is %s%s",
+                            section->loose[0].name, section->title, section->spec->name,
                             policy ? "in a chain" : "loaded", hint);
 }
 
@@ -273,8 +273,8 @@ static int check_pending(const kiln_config *config, const kiln_pending *pending,
         const kiln_config_section *section = config->sections[i];
         for (size_t j = 0; section->spec == pending->spec && j < section->count; j++) {
             if (count < MOST) {
-                kiln_store_variable(section->title, section->settings[j].key->name, names[count],
-                                    KILN_VARIABLE_MAX);
+                kiln_store_variable(section->title, section->settings[j].key->name,
+                                    names[count], KILN_VARIABLE_MAX);
                 list[count] = names[count];
                 count++;
             }
@@ -306,7 +306,6 @@ int kiln_config_check_undeclared(const kiln_config *config, kiln_error *err)
 const char *kiln_config_option(const kiln_config *config, const char *title, const char *name)
 {
     const kiln_config_section *section = kiln_store_find(config, title);
-    const kiln_setting *setting =
-        section == NULL ? NULL : declared_setting(section, name);
+    const kiln_setting *setting = section == NULL ? NULL : declared_setting(section, name);
     return setting == NULL ? NULL : setting->value.plain;
 }

@@ -67,10 +67,11 @@ static int unknown_variable(const variable *v, const kiln_section_spec *only, ki
         return kiln_error_set(err, EINVAL, "environment %s: no such key, did you mean %s?",
                               v->name, near);
     }
-    return kiln_error_set(err, EINVAL,
-                          "environment %s: [%s] has no such key, see `kiln config --reference`; "
-                          "unset it",
-                          v->name, only->name);
+    return kiln_error_set(
+        err, EINVAL,
+        "environment %s: [%s] has no such key, see `kiln config --reference`; "
+        "unset it",
+        v->name, only->name);
 }
 
 static int put(kiln_config *config, const char *title, const char *key, const variable *v,
@@ -101,8 +102,7 @@ static int put_fixed(kiln_config *config, const kiln_section_spec *spec, const v
 
 /* The member of the family whose variable this is, or NULL; -EINVAL when it is two's. */
 static int find_member(const kiln_config *config, const kiln_section_spec *spec,
-                       const char *key, const variable *v, const char **title,
-                       kiln_error *err)
+                       const char *key, const variable *v, const char **title, kiln_error *err)
 {
     *title = NULL;
     for (size_t i = 0; i < config->section_count; i++) {
@@ -115,9 +115,9 @@ static int find_member(const kiln_config *config, const kiln_section_spec *spec,
             continue;
         }
         if (*title != NULL) {
-            return kiln_error_set(err, EINVAL,
-                                  "environment %s: both [%s] and [%s] could be meant; use --set",
-                                  v->name, *title, config->sections[i]->title);
+            return kiln_error_set(
+                err, EINVAL, "environment %s: both [%s] and [%s] could be meant; use --set",
+                v->name, *title, config->sections[i]->title);
         }
         *title = config->sections[i]->title;
     }

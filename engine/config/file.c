@@ -26,8 +26,8 @@ typedef struct ini_file {
     dev_t device;
     ino_t inode;
     unsigned depth;
-    unsigned id;        /* tells files apart, also the same file read twice */
-    unsigned *files;    /* how many were read in this layer */
+    unsigned id;           /* tells files apart, also the same file read twice */
+    unsigned *files;       /* how many were read in this layer */
     unsigned include_line; /* 0: no include yet */
     kiln_config_layer layer;
     kiln_config_section *section; /* the current one; NULL: before the first */
@@ -126,9 +126,9 @@ static int include(ini_file *file, const char *value, unsigned line, kiln_error 
             kiln_buffer_append(&path, *words, strlen(*words)) < 0) {
             return kiln_error_set(err, ENOMEM, "out of memory for the configuration");
         }
-        int rc = pattern ? include_matches(file, path.data, &place, err)
-                         : read_named(file, path.data, file->config, file->layer, file->files,
-                                      err);
+        int rc = pattern
+                     ? include_matches(file, path.data, &place, err)
+                     : read_named(file, path.data, file->config, file->layer, file->files, err);
         if (rc < 0) {
             return rc;
         }
@@ -150,8 +150,8 @@ static int on_entry(void *user, const char *key, const char *value, unsigned lin
         return kiln_store_put(file->config, file->section, key, value, &place, err);
     }
     if (strcmp(key, "include") != 0) {
-        return kiln_place_error(err, &place,
-                                "\"%s\" before the first section; put it below a [section]", key);
+        return kiln_place_error(
+            err, &place, "\"%s\" before the first section; put it below a [section]", key);
     }
     return include(file, value, line, err);
 }
@@ -193,7 +193,7 @@ static int open_file(const char *path, struct stat *status, kiln_error *err)
         return kiln_error_errno(err, errno, "cannot be read");
     }
     if (S_ISDIR(status->st_mode)) {
-        return kiln_error_set(err, EISDIR, "is a folder, name a file (FOLDER/*.ini for all in it)");
+        return kiln_error_set(err, EISDIR, "is a folder, name a file in it");
     }
     if (!S_ISREG(status->st_mode)) {
         return kiln_error_set(err, EINVAL, "is no regular file");
@@ -275,8 +275,8 @@ static int read_named(const ini_file *parent, const char *path, kiln_config *con
         .layer = layer,
     };
     if (file.path == NULL || file.base == NULL) {
-        return kiln_error_set(err, ENOMEM, "%s: out of memory, or the working directory is gone",
-                              path);
+        return kiln_error_set(err, ENOMEM,
+                              "%s: out of memory, or the working directory is gone", path);
     }
     auto_close int fd = open_file(path, &status, err);
     if (fd < 0) {

@@ -7,9 +7,8 @@
 static json_t *source_of(const kiln_place *place)
 {
     char text[KILN_PLACE_MAX];
-    return json_string(place->layer == KILN_FROM_SET
-                           ? "--set"
-                           : kiln_place_text(place, text, sizeof(text)));
+    return json_string(
+        place->layer == KILN_FROM_SET ? "--set" : kiln_place_text(place, text, sizeof(text)));
 }
 
 /* The default, typed as the value is. */
@@ -31,23 +30,23 @@ static int add_setting(json_t *all, const kiln_config_section *section,
 {
     const kiln_key *key = setting->key;
     return json_array_append_new(
-        all, json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:s, s:s}", "section",
-                       section->title, "key", key->name, "value",
-                       kiln_value_to_json(key, &setting->value), "default",
-                       default_of(section, key), "type", kiln_schema_type_name(key->type),
-                       "unit", kiln_schema_unit(key->type), "source", source_of(&setting->place),
-                       "help", key->help, "text", setting->value.text));
+        all,
+        json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:s, s:s}", "section", section->title,
+                  "key", key->name, "value", kiln_value_to_json(key, &setting->value),
+                  "default", default_of(section, key), "type", kiln_schema_type_name(key->type),
+                  "unit", kiln_schema_unit(key->type), "source", source_of(&setting->place),
+                  "help", key->help, "text", setting->value.text));
 }
 
 static int add_undeclared(json_t *all, const char *section, const char *key, const char *text,
                           const kiln_place *place)
 {
     return json_array_append_new(
-        all, json_pack("{s:s, s:s, s:s, s:n, s:s, s:s, s:o, s:s, s:s}", "section", section, "key",
-                       key, "value", text, "default", "type", "undeclared", "unit", "", "source",
-                       source_of(place), "help",
-                       "Checked when what declares it is loaded: see `kiln check`.", "text",
-                       text));
+        all,
+        json_pack("{s:s, s:s, s:s, s:n, s:s, s:s, s:o, s:s, s:s}", "section", section, "key",
+                  key, "value", text, "default", "type", "undeclared", "unit", "", "source",
+                  source_of(place), "help",
+                  "Checked when what declares it is loaded: see `kiln check`.", "text", text));
 }
 
 static int add_section(json_t *all, const kiln_config_section *section)

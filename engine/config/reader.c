@@ -15,9 +15,9 @@ typedef struct reader {
     unsigned line;        /* of the line that was read last, from 1 */
     const kiln_ini_handler *handler;
     kiln_error *err;
-    int failure;        /* 0, or why it stopped */
-    bool awaiting;      /* an entry was handed to inih and has not come back */
-    size_t key_length;  /* of that entry */
+    int failure;       /* 0, or why it stopped */
+    bool awaiting;     /* an entry was handed to inih and has not come back */
+    size_t key_length; /* of that entry */
     size_t value_length;
 } reader;
 
@@ -73,7 +73,7 @@ static const char *text_fault(const char *text, size_t length)
         }
     }
     if (!kiln_utf8_valid(text, length)) {
-        return "bytes that are not UTF-8; save the file as UTF-8";
+        return "bytes that are not UTF-8; write it in UTF-8";
     }
     return NULL;
 }
@@ -158,7 +158,8 @@ static int read_entry(reader *r, const char *from, const char *to, char *out)
         equals++;
     }
     if (equals == to) {
-        return fault(r, "\"%.*s\" is no `key = value`; a value is one line, and a comment "
+        return fault(r,
+                     "\"%.*s\" is no `key = value`; a value is one line, and a comment "
                      "begins with #",
                      kiln_shown_length(from, (size_t)(to - from)), from);
     }
@@ -256,8 +257,7 @@ static int on_entry(void *user, const char *section, const char *name, const cha
 int kiln_ini_parse(const char *file, const char *data, size_t length,
                    const kiln_ini_handler *handler, kiln_error *err)
 {
-    reader r = {
-        .file = file, .at = data, .end = data + length, .handler = handler, .err = err};
+    reader r = {.file = file, .at = data, .end = data + length, .handler = handler, .err = err};
     static const char bom[] = "\xef\xbb\xbf";
     if (length >= 3 && memcmp(data, bom, 3) == 0) {
         r.at += 3;

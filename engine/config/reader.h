@@ -13,8 +13,8 @@
 #include <stddef.h>
 
 enum {
-    KILN_INI_LINE_MAX = 4096,    /* bytes of a line, its end not counted */
-    KILN_INI_SECTION_MAX = 49,   /* bytes of a section's name: inih's own limit */
+    KILN_INI_LINE_MAX = 4096,  /* bytes of a line, its end not counted */
+    KILN_INI_SECTION_MAX = 49, /* bytes of a section's name: inih's own limit */
     KILN_INI_KEY_MAX = 64,
     KILN_INI_VALUE_MAX = 4000,
     KILN_INI_FILE_MAX = 1 << 20, /* bytes of a file */

@@ -50,7 +50,8 @@ static int append_section(kiln_buffer *out, const kiln_section_spec *spec)
         if (kiln_buffer_append(out, "\n", 1) < 0 || append_help(out, key->help) < 0 ||
             append_choices(out, key) < 0 ||
             kiln_buffer_printf(out, "#%s =%s%s\n", key->name,
-                               key->default_value[0] != '\0' ? " " : "", key->default_value) < 0) {
+                               key->default_value[0] != '\0' ? " " : "",
+                               key->default_value) < 0) {
             return -1;
         }
     }

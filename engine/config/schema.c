@@ -7,8 +7,8 @@
 #define PIB     (1ULL << 50)
 
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
-static const char *const layers[] = {"namespaces", "seccomp", "no_new_privs", "landlock",
-                                     "cgroup",     "uids",    NULL};
+static const char *const layers[] = {
+    "namespaces", "seccomp", "no_new_privs", "landlock", "cgroup", "uids", NULL};
 static const char *const networks[] = {"none", "private", NULL};
 static const char *const failures[] = {"unavailable", "denied", NULL};
 
@@ -41,7 +41,8 @@ static const kiln_key limit_keys[] = {
     {"timeout", KILN_OPTION_DURATION, 0, "60s",
      "Wall clock, for one execution from its start to its end.", 1, YEAR_MS, NULL},
     {"cpu", KILN_OPTION_DURATION, KILN_KEY_EMPTY, "",
-     "CPU time of one execution, all its processes together. Empty: only the wall clock counts.",
+     "CPU time of one execution, all its processes together. Empty: only the wall clock "
+     "counts.",
      1, YEAR_MS, NULL},
     {"memory", KILN_OPTION_SIZE, 0, "1G",
      "Memory of all processes of a session together, its files included.", MIB, PIB, NULL},
@@ -51,14 +52,14 @@ static const kiln_key limit_keys[] = {
      "How much of standard output, and of standard error, is kept. What comes after it is\n"
      "counted and dropped.",
      1, 1ULL << 40, NULL},
-    {"disk", KILN_OPTION_SIZE, 0, "256M", "Content of all files of a session together.", MIB, PIB,
-     NULL},
-    {"files", KILN_OPTION_INTEGER, 0, "20000", "Files and folders of a session.", 64, 1ULL << 31,
-     NULL},
+    {"disk", KILN_OPTION_SIZE, 0, "256M", "Content of all files of a session together.", MIB,
+     PIB, NULL},
+    {"files", KILN_OPTION_INTEGER, 0, "20000", "Files and folders of a session.", 64,
+     1ULL << 31, NULL},
     {"open_files", KILN_OPTION_INTEGER, 0, "256", "Open descriptors of one process.", 16,
      1ULL << 20, NULL},
-    {"file_size", KILN_OPTION_SIZE, KILN_KEY_EMPTY, "", "Size of one file. Empty: as `disk`.", 1,
-     PIB, NULL},
+    {"file_size", KILN_OPTION_SIZE, KILN_KEY_EMPTY, "", "Size of one file. Empty: as `disk`.",
+     1, PIB, NULL},
     {NULL, 0, 0, NULL, NULL, 0, 0, NULL},
 };
 
@@ -73,7 +74,8 @@ static const kiln_key sandbox_keys[] = {
      "nowhere else.",
      0, 0, networks},
     {"uids", KILN_TYPE_UID_RANGE, KILN_KEY_EMPTY, "1900000000-1900065535",
-     "User ids of the host that are kept for sessions, one each, when the engine runs as root.\n"
+     "User ids of the host that are kept for sessions, one each, when the engine runs as "
+     "root.\n"
      "No account of this machine may lie among them. Empty: all sessions are one user.",
      0, 0, NULL},
     {"root", KILN_TYPE_PATH, KILN_KEY_EMPTY, "",
@@ -137,7 +139,8 @@ const kiln_section_spec kiln_schema[KILN_SECTION_SPECS] = {
      "A policy, where it is not to be as it ships. Beside these keys there are those that the\n"
      "script declares: `kiln check` tells them."},
     {"backend", "NAME", NULL, true, backend_keys,
-     "A backend, where it is not to be as it ships. Beside these keys there are those that the\n"
+     "A backend, where it is not to be as it ships. Beside these keys there are those that "
+     "the\n"
      "plugin declares: `kiln plugins` tells them."},
     {"runtime", "LANGUAGE", NULL, false, runtime_keys,
      "A language of the exec backend. Those that ship are in runtimes.ini beside this file;\n"
@@ -220,5 +223,6 @@ const char *kiln_key_default(const kiln_key *key, bool builtin)
 
 bool kiln_section_builtin(const kiln_section_spec *spec, const char *name)
 {
-    return spec->placeholder == NULL || (spec->builtin != NULL && strcmp(spec->builtin, name) == 0);
+    return spec->placeholder == NULL ||
+           (spec->builtin != NULL && strcmp(spec->builtin, name) == 0);
 }

@@ -31,9 +31,9 @@ typedef struct kiln_key {
     const char *name; /* NULL ends the list */
     uint32_t type;    /* kiln_option_type or kiln_schema_type */
     unsigned flags;
-    const char *default_value; /* as it would stand in the file */
-    const char *help;          /* lines apart by \n */
-    uint64_t least, most;      /* of integers, durations (ms) and sizes; most 0: none */
+    const char *default_value;  /* as it would stand in the file */
+    const char *help;           /* lines apart by \n */
+    uint64_t least, most;       /* of integers, durations (ms) and sizes; most 0: none */
     const char *const *choices; /* NULL-terminated: of CHOICE, and of each word of a LIST */
 } kiln_key;
 

@@ -128,7 +128,10 @@ static int unknown_section(const char *title, const kiln_place *place, kiln_erro
     for (size_t i = 0; i < KILN_SECTION_SPECS; i++) {
         names[i] = kiln_schema[i].name;
     }
-    snprintf(word, sizeof(word), "%.*s", (int)strcspn(title, " "), title);
+    size_t length = strcspn(title, " ");
+    length = length < sizeof(word) ? length : sizeof(word) - 1;
+    memcpy(word, title, length);
+    word[length] = '\0';
     const char *near = kiln_near_match(word, names);
     if (near == NULL) {
         return kiln_place_error(err, place,
@@ -163,11 +166,12 @@ int kiln_store_section(kiln_config *config, const char *title, const kiln_place 
         return unknown_section(title, place, err);
     }
     if (spec->placeholder == NULL) {
-        return kiln_place_error(err, place, "[%s] takes no name, write [%s]", title, spec->name);
+        return kiln_place_error(err, place, "[%s] takes no name, write [%s]", title,
+                                spec->name);
     }
     if (space == NULL) {
-        return kiln_place_error(err, place, "[%s] needs a name, write [%s %s]", title, spec->name,
-                                spec->placeholder);
+        return kiln_place_error(err, place, "[%s] needs a name, write [%s %s]", title,
+                                spec->name, spec->placeholder);
     }
     if (!kiln_ini_name_valid(space + 1, strlen(space + 1))) {
         return kiln_place_error(err, place,
@@ -175,9 +179,9 @@ int kiln_store_section(kiln_config *config, const char *title, const kiln_place 
                                 KILN_SHOWN(space + 1), spec->name);
     }
     if (strlen(title) > KILN_INI_SECTION_MAX) {
-        return kiln_place_error(err, place,
-                                "the section's name is longer than %d bytes, choose a shorter one",
-                                KILN_INI_SECTION_MAX);
+        return kiln_place_error(
+            err, place, "the section's name is longer than %d bytes, choose a shorter one",
+            KILN_INI_SECTION_MAX);
     }
     if (config->section_count == KILN_CONFIG_SECTIONS_MAX) {
         return kiln_place_error(err, place, "more than %d sections; take some out",
@@ -265,13 +269,11 @@ static int unknown_key(const kiln_config_section *section, const char *key,
     for (size_t i = 0; i < KILN_SECTION_SPECS; i++) {
         for (const kiln_key *k = kiln_schema[i].keys; k->name != NULL; k++) {
             if (strcmp(k->name, key) == 0) {
-                return kiln_place_error(err, place,
-                                        "unknown key \"%s\" in [%s], it belongs in [%s%s%s]", key,
-                                        section->title, kiln_schema[i].name,
-                                        kiln_schema[i].placeholder == NULL ? "" : " ",
-                                        kiln_schema[i].placeholder == NULL
-                                            ? ""
-                                            : kiln_schema[i].placeholder);
+                return kiln_place_error(
+                    err, place, "unknown key \"%s\" in [%s], it belongs in [%s%s%s]", key,
+                    section->title, kiln_schema[i].name,
+                    kiln_schema[i].placeholder == NULL ? "" : " ",
+                    kiln_schema[i].placeholder == NULL ? "" : kiln_schema[i].placeholder);
             }
         }
     }

@@ -32,17 +32,17 @@ typedef struct kiln_loose {
 
 typedef struct kiln_config_section {
     const kiln_section_spec *spec;
-    const char *title; /* "policy route" */
-    const char *name;  /* "route"; "" where there is no family */
+    const char *title;      /* "policy route" */
+    const char *name;       /* "route"; "" where there is no family */
     kiln_setting *settings; /* the schema's, then the declared ones */
     size_t count;
     size_t schema_count; /* how many of them are the schema's */
     kiln_loose *loose;   /* of an open section */
     size_t loose_count, loose_capacity;
     const kiln_option *declared; /* copy; NULL until kiln_config_declare */
-    bool given;          /* some layer names it; false: built in, or only declared */
-    kiln_place place;    /* of the first header or key that named it */
-    unsigned file_id;    /* the file that opened it last, so that it opens it once */
+    bool given;                  /* some layer names it; false: built in, or only declared */
+    kiln_place place;            /* of the first header or key that named it */
+    unsigned file_id;            /* the file that opened it last, so that it opens it once */
     unsigned file_line;
 } kiln_config_section;
 
@@ -68,7 +68,8 @@ struct kiln_config {
 /* An empty configuration: fixed and built-in sections at their defaults. */
 int kiln_store_new(kiln_config **config, kiln_error *err);
 
-/* "limits", "runtime python". Makes the section when it is not there yet. -EINVAL at `place`: unknown, with a near match. */
+/* "limits", "runtime python". Makes the section when it is not there yet. -EINVAL at `place`:
+ * unknown, with a near match. */
 int kiln_store_section(kiln_config *config, const char *title, const kiln_place *place,
                        kiln_config_section **section, kiln_error *err);
 /* By title, or NULL. */

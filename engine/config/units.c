@@ -15,13 +15,20 @@ typedef struct unit {
 } unit;
 
 static const unit durations[] = {
-    {"ms", 1},       {"s", 1000},     {"m", 60000},     {"min", 60000},
-    {"h", 3600000},  {"d", 86400000}, {NULL, 0},
+    {"ms", 1},      {"s", 1000},     {"m", 60000}, {"min", 60000},
+    {"h", 3600000}, {"d", 86400000}, {NULL, 0},
 };
 static const unit sizes[] = {
-    {"B", 1},           {"K", 1ULL << 10},   {"M", 1ULL << 20},   {"G", 1ULL << 30},
-    {"T", 1ULL << 40},  {"KiB", 1ULL << 10}, {"MiB", 1ULL << 20}, {"GiB", 1ULL << 30},
-    {"TiB", 1ULL << 40}, {NULL, 0},
+    {"B", 1},
+    {"K", 1ULL << 10},
+    {"M", 1ULL << 20},
+    {"G", 1ULL << 30},
+    {"T", 1ULL << 40},
+    {"KiB", 1ULL << 10},
+    {"MiB", 1ULL << 20},
+    {"GiB", 1ULL << 30},
+    {"TiB", 1ULL << 40},
+    {NULL, 0},
 };
 
 static bool digit(char c)

@@ -31,8 +31,8 @@ static const char *show_number(uint32_t type, uint64_t number, char *text, size_
         uint64_t factor;
         const char *name;
     } times[] = {{86400000, "d"}, {3600000, "h"}, {60000, "m"}, {1000, "s"}, {1, "ms"}},
-      sizes[] = {{1ULL << 40, "T"}, {1ULL << 30, "G"}, {1ULL << 20, "M"}, {1ULL << 10, "K"},
-                 {1, "B"}};
+      sizes[] = {
+          {1ULL << 40, "T"}, {1ULL << 30, "G"}, {1ULL << 20, "M"}, {1ULL << 10, "K"}, {1, "B"}};
     size_t i = 0;
     if (type != KILN_OPTION_DURATION && type != KILN_OPTION_SIZE) {
         snprintf(text, size, "%" PRIu64, number);
@@ -58,11 +58,10 @@ static int check_bounds(const kiln_key *key, int64_t number, kiln_error *err)
                               show_number(key->type, key->least, bound, sizeof(bound)));
     }
     if ((uint64_t)number < key->least) {
-        return kiln_error_set(err, ERANGE, "is too small; the least is %s%s",
-                              show_number(key->type, key->least, bound, sizeof(bound)),
-                              (key->flags & KILN_KEY_EMPTY) != 0
-                                  ? ", and an empty value is no limit"
-                                  : "");
+        return kiln_error_set(
+            err, ERANGE, "is too small; the least is %s%s",
+            show_number(key->type, key->least, bound, sizeof(bound)),
+            (key->flags & KILN_KEY_EMPTY) != 0 ? ", and an empty value is no limit" : "");
     }
     if ((uint64_t)number > key->most) {
         return kiln_error_set(err, ERANGE, "is too large; the most is %s",
@@ -83,8 +82,7 @@ static int check_choice(const kiln_key *key, const char *word, kiln_error *err)
     }
     const char *near = kiln_near_match(word, key->choices);
     if (near != NULL) {
-        return kiln_error_set(err, EINVAL,
-                              "holds \"%.*s\", did you mean \"%s\"? There are %s",
+        return kiln_error_set(err, EINVAL, "holds \"%.*s\", did you mean \"%s\"? There are %s",
                               KILN_SHOWN(word), near, list);
     }
     return kiln_error_set(err, EINVAL, "holds \"%.*s\"; there are %s", KILN_SHOWN(word), list);
@@ -151,8 +149,8 @@ static int check_words(const kiln_key *key, const char *const *words, kiln_error
     return 0;
 }
 
-static int parse_path(const char *text, const char *base, kiln_arena *arena,
-                      const char **path, kiln_error *err)
+static int parse_path(const char *text, const char *base, kiln_arena *arena, const char **path,
+                      kiln_error *err)
 {
     char folder[PATH_MAX];
     if (text[0] == '/') {
@@ -160,12 +158,14 @@ static int parse_path(const char *text, const char *base, kiln_arena *arena,
         return 0;
     }
     if (text[0] == '~') {
-        return kiln_error_set(err, EINVAL, "begins with ~, which is not expanded; write it whole");
+        return kiln_error_set(err, EINVAL,
+                              "begins with ~, which is not expanded; write it whole");
     }
     if (base == NULL) {
         base = getcwd(folder, sizeof(folder));
         if (base == NULL) {
-            return kiln_error_errno(err, errno, "is relative to a working directory that is gone");
+            return kiln_error_errno(err, errno,
+                                    "is relative to a working directory that is gone");
         }
     }
     size_t length = strlen(base) + 1 + strlen(text);
@@ -275,8 +275,8 @@ static const char *make_plain(const kiln_key *key, const kiln_value *value, kiln
     }
 }
 
-int kiln_value_parse(const kiln_key *key, const char *text, const char *base,
-                     kiln_arena *arena, kiln_value *value, kiln_error *err)
+int kiln_value_parse(const kiln_key *key, const char *text, const char *base, kiln_arena *arena,
+                     kiln_value *value, kiln_error *err)
 {
     static const char *const none[] = {NULL};
     size_t length = strlen(text);
@@ -291,8 +291,8 @@ int kiln_value_parse(const kiln_key *key, const char *text, const char *base,
     if (length == 0) {
         value->words = key->type == KILN_OPTION_LIST ? none : NULL;
         if ((key->flags & KILN_KEY_EMPTY) == 0) {
-            return kiln_error_set(err, EINVAL, "%s is empty; give it a value, like %s", key->name,
-                                  key->default_value);
+            return kiln_error_set(err, EINVAL, "%s is empty; give it a value, like %s",
+                                  key->name, key->default_value);
         }
         return 0;
     }

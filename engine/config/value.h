@@ -11,17 +11,17 @@
 #include <stdint.h>
 
 typedef struct kiln_value {
-    const char *text; /* as it stood in the file, trimmed; "" when empty; a path: absolute */
+    const char *text;  /* as it stood in the file, trimmed; "" when empty; a path: absolute */
     const char *plain; /* of a kiln_option_type, as kiln_host.option gives it */
-    int64_t number;   /* boolean, integer, milliseconds, bytes; first uid */
-    int64_t last;     /* last uid of a range */
+    int64_t number;    /* boolean, integer, milliseconds, bytes; first uid */
+    int64_t last;      /* last uid of a range */
     const char *const *words; /* list and command: NULL-terminated; NULL otherwise */
 } kiln_value;
 
 /* Parses as key's type says; strings are the arena's. `base` as in kiln_place. 0,
  * -EINVAL with a text that has neither place nor key in it, or -ENOMEM. */
-int kiln_value_parse(const kiln_key *key, const char *text, const char *base,
-                     kiln_arena *arena, kiln_value *value, kiln_error *err);
+int kiln_value_parse(const kiln_key *key, const char *text, const char *base, kiln_arena *arena,
+                     kiln_value *value, kiln_error *err);
 
 /* Number, boolean, string, array, or null when empty. New reference; NULL: no memory. */
 json_t *kiln_value_to_json(const kiln_key *key, const kiln_value *value);
