@@ -125,13 +125,23 @@ static int run_script(kiln_runner *runner, const job *work)
                                : kiln_exit_status(runner->result, runner->interrupt);
 }
 
+/* Before anything is started; they are looked at again when they are read. */
+static int check_inputs(const kiln_run_options *options, kiln_error *err)
+{
+    kiln_request *request = kiln_request_new();
+    int rc = request == NULL ? kiln_error_set(err, -ENOMEM, "out of memory")
+                             : kiln_source_add_inputs(options, request, err);
+    kiln_request_free(request);
+    return rc;
+}
+
 /* With the engine open. Returns the exit status. */
 static int run_job(kiln_runner *runner, job *work)
 {
     kiln_error err = KILN_ERROR_INIT;
-    auto_json json_t *plugins = kiln_engine_plugins(runner->engine);
-    if (kiln_language_check(work->language, kiln_engine_config(runner->engine), plugins, &err) <
-        0) {
+    auto_json json_t *backends = kiln_engine_plugins(runner->engine);
+    if (kiln_language_check(work->language, kiln_engine_config(runner->engine), backends,
+                            &err) < 0) {
         return complain(&err, KILN_EXIT_USAGE);
     }
     int status;
@@ -148,6 +158,9 @@ static int run_with(kiln_runner *runner, job *work)
     kiln_error err = KILN_ERROR_INIT;
     if (read_job(work, runner, &err) < 0) {
         return complain(&err, err.code == -ENOMEM ? KILN_EXIT_ENGINE : KILN_EXIT_USAGE);
+    }
+    if (check_inputs(&work->options, &err) < 0) {
+        return complain(&err, KILN_EXIT_USAGE);
     }
     kiln_config *config;
     int status;

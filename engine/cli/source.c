@@ -187,23 +187,23 @@ int kiln_source_language(const kiln_run_options *options, const kiln_config *con
     return 0;
 }
 
-int kiln_language_check(const char *language, const kiln_config *config, const json_t *plugins,
+int kiln_language_check(const char *language, const kiln_config *config, const json_t *backends,
                         kiln_error *err)
 {
     const char *words[128];
-    size_t count = 0, i, k;
-    json_t *plugin, *word;
+    size_t count = 0, i;
+    const char *backend;
+    json_t *entry, *word;
     for (const char *const *name = kiln_config_names(config, "runtime");
          *name != NULL && count < 100; name++) {
         words[count++] = *name;
     }
-    json_array_foreach(plugins, i, plugin)
+    json_object_foreach((json_t *)(uintptr_t)backends, backend, entry)
     {
-        json_array_foreach(json_object_get(plugin, "languages"), k, word)
+        json_array_foreach(json_object_get(entry, "languages"), i, word)
         {
             const char *text = json_string_value(word);
-            if (text != NULL && strcmp(text, "*") != 0 &&
-                count < sizeof(words) / sizeof(words[0]) - 1) {
+            if (text != NULL && count < sizeof(words) / sizeof(words[0]) - 1) {
                 words[count++] = text;
             }
         }

@@ -27,7 +27,7 @@ int kiln_source_language(const kiln_run_options *options, const kiln_config *con
                          kiln_error *err);
 /* Known to a runtime of the config or to a loaded backend (kiln_engine_plugins): 0, else
  * -EINVAL with a near match. */
-int kiln_language_check(const char *language, const kiln_config *config, const json_t *plugins,
+int kiln_language_check(const char *language, const kiln_config *config, const json_t *backends,
                         kiln_error *err);
 /* A name as people and notebooks say it ("py", "Python", ".js", "nodejs"), as the config
  * has it, or NULL. Borrowed from the config, or static. */

@@ -1,0 +1,342 @@
+/* check.c - `kiln check`: is everything there that the configuration asks for? */
+#include "cli/command.h"
+
+#include "base/cleanup.h"
+#include "cli/report.h"
+#include "cli/reporting.h"
+#include "cli/setup.h"
+#include "sandbox/sandbox.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const char help[] =
+    "usage: kiln check [--config FILE] [-s S.KEY=VALUE] [--json]\n\n"
+    "Checks the configuration, loads plugins and policies, tries what this machine can\n"
+    "confine, and looks for the programs of each [runtime].\n\n"
+    "A runtime that is missing is told and no failure: its language is, when it is asked\n"
+    "for. --json: {\"ok\",\"configuration\":{},\"plugins\":[],\"policies\":{},\"sandbox\":[],\n"
+    "\"runtimes\":[]}.\n\n"
+    "exit status: 0 everything required is there, 2 the configuration or a script is wrong,\n"
+    "125 a plugin cannot be used or a required layer of confinement is missing.\n";
+
+/* What is found, as it is told by --json. */
+typedef struct findings {
+    json_t *root;
+    int status; /* exit status: that of the first fault */
+    size_t faults;
+} findings;
+
+static void fault(findings *f, int status)
+{
+    f->status = f->faults++ == 0 ? status : f->status;
+}
+
+static json_t *text_or_null(const char *text)
+{
+    return text != NULL ? json_string(text) : json_null();
+}
+
+static void add_configuration(findings *f, const char *file, const char *error)
+{
+    json_object_set_new(f->root, "configuration",
+                        json_pack("{s:b, s:o, s:o}", "ok", error == NULL, "file",
+                                  text_or_null(file), "error", text_or_null(error)));
+}
+
+static void check_plugins(findings *f, kiln_config *config, const kiln_paths *paths)
+{
+    json_t *plugins = kiln_plugins_inspect(config, paths);
+    size_t i;
+    json_t *plugin;
+    json_array_foreach(plugins, i, plugin)
+    {
+        if (json_is_string(json_object_get(plugin, "error"))) {
+            fault(f, KILN_EXIT_ENGINE);
+        }
+    }
+    json_object_set_new(f->root, "plugins", plugins != NULL ? plugins : json_array());
+}
+
+/* Opens an engine, which loads plugins and policies as a run would. Owns config. */
+static void check_policies(findings *f, kiln_config *config, const kiln_paths *paths)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    kiln_engine *engine = NULL;
+    uv_loop_t loop;
+    int rc = uv_loop_init(&loop);
+    if (rc < 0) {
+        kiln_config_free(config);
+        kiln_error_set(&err, rc, "cannot make an event loop: %s", uv_strerror(rc));
+    } else {
+        rc = kiln_engine_open(&loop, config, paths, NULL, &engine, &err);
+    }
+    json_t *chains = engine != NULL ? kiln_engine_policies(engine) : json_array();
+    json_object_set_new(f->root, "policies",
+                        json_pack("{s:b, s:o, s:o}", "ok", rc >= 0, "chains", chains, "error",
+                                  rc < 0 ? json_string(err.text) : json_null()));
+    if (rc < 0 && f->faults == 0) { /* a plugin's fault was counted as such */
+        fault(f, kiln_open_failure_status(rc));
+    }
+    if (engine != NULL) {
+        kiln_engine_close(engine);
+    }
+    if (rc >= 0 || engine != NULL) {
+        uv_run(&loop, UV_RUN_DEFAULT);
+        uv_loop_close(&loop);
+    }
+}
+
+static int wanted_layers(const kiln_config *config, kiln_sandbox_policy *policy,
+                         kiln_error *err)
+{
+    for (const char *const *name = kiln_config_list(config, "sandbox", "require");
+         *name != NULL; name++) {
+        kiln_layer layer;
+        int rc = kiln_layer_from_name(*name, &layer, err);
+        if (rc < 0) {
+            return kiln_error_wrap(err, "[sandbox] require");
+        }
+        policy->required |= layer;
+    }
+    const char *range = kiln_config_string(config, "sandbox", "uids");
+    unsigned long first, last;
+    if (geteuid() == 0 && range != NULL && sscanf(range, "%lu-%lu", &first, &last) == 2 &&
+        last > first) {
+        policy->uid_base = (uid_t)first;
+        policy->uid_count = (uint32_t)(last - first + 1);
+    }
+    return 0;
+}
+
+static void check_sandbox(findings *f, const kiln_config *config)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    kiln_sandbox_policy policy = {0};
+    if (wanted_layers(config, &policy, &err) < 0) {
+        fault(f, KILN_EXIT_USAGE);
+        json_object_set_new(f->root, "sandbox", json_array());
+        json_object_set_new(f->root, "sandbox_error", json_string(err.text));
+        return;
+    }
+    json_t *layers = kiln_sandbox_probe(&policy, &err);
+    if (layers == NULL) {
+        fault(f, KILN_EXIT_ENGINE);
+        json_object_set_new(f->root, "sandbox_error", json_string(err.text));
+    }
+    size_t i;
+    json_t *layer;
+    json_array_foreach(layers, i, layer)
+    {
+        if (json_is_true(json_object_get(layer, "required")) &&
+            !json_is_true(json_object_get(layer, "available"))) {
+            fault(f, KILN_EXIT_ENGINE);
+        }
+    }
+    json_object_set_new(f->root, "sandbox", layers != NULL ? layers : json_array());
+}
+
+/* The PATH that code sees; not ours. Caller frees. NULL: it is in none. */
+static char *find_program(const char *name)
+{
+    static const char *const folders[] = {"/usr/local/bin", "/usr/bin", "/bin"};
+    if (strchr(name, '/') != NULL) {
+        return access(name, X_OK) == 0 ? strdup(name) : NULL;
+    }
+    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+        char *path;
+        if (asprintf(&path, "%s/%s", folders[i], name) < 0) {
+            return NULL;
+        }
+        if (access(path, X_OK) == 0) {
+            return path;
+        }
+        free(path);
+    }
+    return NULL;
+}
+
+static void check_runtimes(findings *f, const kiln_config *config)
+{
+    auto_json json_t *runtimes = json_array();
+    for (const char *const *name = kiln_config_names(config, "runtime"); *name != NULL;
+         name++) {
+        char section[128];
+        snprintf(section, sizeof(section), "runtime %s", *name);
+        const char *missing = NULL;
+        auto_free char *found = NULL;
+        static const char *const keys[] = {"compile", "run"};
+        bool any = false;
+        for (int i = 0; i < 2 && missing == NULL; i++) {
+            const char *const *words = kiln_config_words(config, section, keys[i]);
+            if (words == NULL || words[0] == NULL) {
+                continue;
+            }
+            any = true;
+            if (strchr(words[0], '{') != NULL) {
+                continue; /* {out}: what the compile phase makes */
+            }
+            free(found);
+            found = find_program(words[0]);
+            missing = found == NULL ? words[0] : NULL;
+        }
+        if (any) { /* a runtime without commands was switched off */
+            json_array_append_new(runtimes, json_pack("{s:s, s:b, s:o, s:o}", "language", *name,
+                                                      "available", missing == NULL, "program",
+                                                      text_or_null(found), "missing",
+                                                      text_or_null(missing)));
+        }
+    }
+    json_object_set(f->root, "runtimes", runtimes);
+}
+
+/* ---- for people */
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text != NULL ? text : "";
+}
+
+static void print_line(const char *verdict, const char *name, const char *detail)
+{
+    printf("  %-8s %-16s %s\n", verdict, name, detail);
+}
+
+static void print_policies(const json_t *policies)
+{
+    if (!json_is_true(json_object_get(policies, "ok"))) {
+        print_line("FAULT", "", text_of(policies, "error"));
+    }
+    size_t i, k;
+    json_t *chain, *policy;
+    json_array_foreach(json_object_get(policies, "chains"), i, chain)
+    {
+        auto_buffer kiln_buffer names = KILN_BUFFER_INIT;
+        json_array_foreach(json_object_get(chain, "policies"), k, policy)
+        {
+            kiln_buffer_printf(&names, "%s%s", k > 0 ? " > " : "", text_of(policy, "name"));
+        }
+        print_line("ok", text_of(chain, "chain"), names.data != NULL ? names.data : "(empty)");
+    }
+}
+
+static void print_sandbox(const json_t *root)
+{
+    size_t i;
+    json_t *layer;
+    if (json_object_get(root, "sandbox_error") != NULL) {
+        print_line("FAULT", "", text_of(root, "sandbox_error"));
+    }
+    json_array_foreach(json_object_get(root, "sandbox"), i, layer)
+    {
+        bool available = json_is_true(json_object_get(layer, "available"));
+        bool required = json_is_true(json_object_get(layer, "required"));
+        auto_buffer kiln_buffer line = KILN_BUFFER_INIT;
+        const char *advice = text_of(layer, "advice");
+        kiln_buffer_printf(&line, "%s%s%s%s", required ? "(required) " : "",
+                           text_of(layer, "detail"), *advice != '\0' ? "; " : "", advice);
+        print_line(available  ? "ok"
+                   : required ? "FAULT"
+                              : "missing",
+                   text_of(layer, "layer"), line.data != NULL ? line.data : "");
+    }
+}
+
+static void print_findings(const findings *f)
+{
+    size_t i;
+    json_t *entry;
+    const json_t *configuration = json_object_get(f->root, "configuration");
+    const char *file = text_of(configuration, "file");
+    bool ok = json_is_true(json_object_get(configuration, "ok"));
+    printf("configuration\n");
+    print_line(ok ? "ok" : "FAULT", "",
+               !ok             ? text_of(configuration, "error")
+               : *file != '\0' ? file
+                               : "no file: the defaults");
+    if (!ok) {
+        return;
+    }
+    printf("plugins\n");
+    json_array_foreach(json_object_get(f->root, "plugins"), i, entry)
+    {
+        bool fine = !json_is_string(json_object_get(entry, "error"));
+        print_line(fine ? "ok" : "FAULT", text_of(entry, "name"),
+                   fine ? text_of(entry, "summary") : text_of(entry, "error"));
+    }
+    printf("policies\n");
+    print_policies(json_object_get(f->root, "policies"));
+    printf("sandbox\n");
+    print_sandbox(f->root);
+    printf("runtimes\n");
+    json_array_foreach(json_object_get(f->root, "runtimes"), i, entry)
+    {
+        bool there = json_is_true(json_object_get(entry, "available"));
+        char line[256];
+        snprintf(line, sizeof(line), there ? "%s" : "no program \"%s\": install it to run this",
+                 there ? text_of(entry, "program") : text_of(entry, "missing"));
+        print_line(there ? "ok" : "missing", text_of(entry, "language"), line);
+    }
+}
+
+/* Two configurations are loaded: the plugins' report and the engine each declare options
+ * to theirs. */
+static void find_out(findings *f, const kiln_reporting_options *options)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    kiln_paths paths;
+    kiln_config *config, *second;
+    int status;
+    auto_free char *file = NULL;
+    if (kiln_setup(options->config, options->set, &paths, &config, &file, &status, &err) < 0) {
+        fault(f, status);
+        add_configuration(f, options->config, err.text);
+        return;
+    }
+    add_configuration(f, file, NULL);
+    check_plugins(f, config, &paths);
+    if (kiln_setup(options->config, options->set, &paths, &second, NULL, &status, &err) < 0) {
+        fault(f, status);
+        add_configuration(f, file, err.text);
+    } else {
+        check_policies(f, second, &paths);
+    }
+    check_sandbox(f, config);
+    check_runtimes(f, config);
+    kiln_config_free(config);
+}
+
+static int run(int argc, char **argv)
+{
+    kiln_reporting_options options;
+    kiln_error err = KILN_ERROR_INIT;
+    if (kiln_reporting_parse(argc, argv, &options, &err) < 0) {
+        fprintf(stderr, "kiln: %s\n", err.text);
+        return KILN_EXIT_USAGE;
+    }
+    if (options.help) {
+        fputs(help, stdout);
+        return fflush(stdout) == 0 ? KILN_EXIT_OK : KILN_EXIT_ENGINE;
+    }
+    auto_json json_t *root = json_object();
+    findings f = {.root = root, .status = KILN_EXIT_OK};
+    json_object_set_new(root, "ok", json_false());
+    find_out(&f, &options);
+    json_object_set_new(root, "ok", json_boolean(f.faults == 0));
+    if (options.json) {
+        kiln_terminal terminal;
+        kiln_terminal_init(&terminal);
+        return kiln_report_json(&terminal, root) < 0 ? KILN_EXIT_ENGINE : f.status;
+    }
+    print_findings(&f);
+    printf("\n%s\n", f.faults == 0 ? "Everything that is required is there."
+                                   : "Not ready: see FAULT above.");
+    return fflush(stdout) == 0 ? f.status : KILN_EXIT_ENGINE;
+}
+
+const kiln_command kiln_command_check = {
+    "check",
+    "checks configuration, plugins, policies and what can be confined",
+    run,
+};
