@@ -199,7 +199,7 @@ static int l_decide(lua_State *L)
         json_object_set_new(decision, "action", kiln_json_text(action, action_length, 128)) < 0 ||
         json_object_set_new(decision, "detail",
                             kiln_json_text(detail, detail_length, REASON_MAX)) < 0 ||
-        json_array_append(run->context->decisions, decision) < 0) {
+        json_array_append(run->context.decisions, decision) < 0) {
         json_decref(decision);
         return luaL_error(L, "not enough memory");
     }
@@ -214,9 +214,16 @@ static int l_log(lua_State *L)
     kiln_lua *lua = kiln_lua_of(L);
     kiln_log_level level = (kiln_log_level)luaL_checkoption(L, 1, NULL, levels);
     const char *text = luaL_checkstring(L, 2);
+    const char *who = lua->current != NULL ? policy_name(lua->current)
+                      : lua->who != NULL   ? lua->who
+                                           : "?";
+    const kiln_policies *policies = ((kiln_chain *)lua->owner)->policies;
+    if (policies->log != NULL) {
+        policies->log(policies->log_user, levels[level], who, text);
+        return 0;
+    }
     char subject[128];
-    snprintf(subject, sizeof(subject), "policy %s",
-             lua->current != NULL ? policy_name(lua->current) : lua->who != NULL ? lua->who : "?");
+    snprintf(subject, sizeof(subject), "policy %s", who);
     kiln_log(level, subject, "%s", text);
     return 0;
 }
@@ -345,8 +352,10 @@ static char *default_text(lua_State *L, kiln_option_type type)
     } else if (lua_type(L, -1) == LUA_TBOOLEAN && type == KILN_OPTION_BOOL) {
         rc = kiln_buffer_printf(&text, "%s", lua_toboolean(L, -1) ? "true" : "false");
     } else if (lua_type(L, -1) == LUA_TNUMBER && type != KILN_OPTION_BOOL) {
-        rc = kiln_buffer_printf(&text, type == KILN_OPTION_DURATION ? "%.0fms" : "%.0f",
-                                lua_tonumber(L, -1));
+        rc = kiln_buffer_printf(&text, "%.0f%s", lua_tonumber(L, -1),
+                                type == KILN_OPTION_DURATION ? "ms"
+                                : type == KILN_OPTION_SIZE   ? "B"
+                                                             : "");
     }
     return rc < 0 ? NULL : kiln_steal(text.data);
 }

@@ -161,9 +161,8 @@ void kiln_budget_close(kiln_budget *budget)
     }
 }
 
-void kiln_budget_begin(kiln_budget *budget, uint64_t *spent)
+static void fresh(kiln_budget *budget)
 {
-    budget->spent = spent;
     budget->serial++;
     budget->tripped = KILN_OVERRUN_NONE;
     json_decref(budget->traceback);
@@ -174,19 +173,27 @@ void kiln_budget_begin(kiln_budget *budget, uint64_t *spent)
     active = budget;
 }
 
+void kiln_budget_begin(kiln_budget *budget, uint64_t *spent)
+{
+    budget->spent = spent;
+    budget->outer = active;
+    fresh(budget);
+}
+
 void kiln_budget_end(kiln_budget *budget)
 {
-    active = NULL;
+    active = NULL; /* the handler must not set the hook while it is taken away */
     if (budget->tripped != KILN_OVERRUN_NONE) {
         lua_sethook(budget->L, NULL, 0, 0);
     }
+    active = budget->outer;
 }
 
 void kiln_budget_renew(kiln_budget *budget)
 {
-    active = NULL; /* the handler must not set the hook while it is taken away */
+    active = NULL;
     lua_sethook(budget->L, NULL, 0, 0);
-    kiln_budget_begin(budget, budget->spent);
+    fresh(budget);
 }
 
 void kiln_budget_poll(kiln_budget *budget, lua_State *L)

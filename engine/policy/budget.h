@@ -42,6 +42,7 @@ typedef struct kiln_budget {
     unsigned long serial; /* counts bursts */
     unsigned long seen;   /* the burst that `since` belongs to */
     volatile sig_atomic_t tripped; /* kiln_overrun */
+    struct kiln_budget *outer; /* that is used inside of which (kiln test) */
     json_t *traceback;    /* where it was when it tripped; array */
 } kiln_budget;
 

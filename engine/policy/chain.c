@@ -62,7 +62,7 @@ kiln_result *kiln_policy_run_refuse(kiln_policy_run *run, kiln_status status,
                                     const char *name, const char *message, json_t *traceback)
 {
     const kiln_policy_host *host = &run->chain->policies->host;
-    kiln_result *result = host->result(host->core, run->context->execution);
+    kiln_result *result = host->result(host->core, run->context.execution);
     if (result == NULL) {
         return NULL;
     }
@@ -125,11 +125,11 @@ static int l_begin(lua_State *L)
 {
     kiln_policy_run *run = kiln_policy_run_here(L);
     lua_pushnumber(L, (lua_Number)run->serial);
-    kiln_lua_push_request(L, run->request, run->context->session_id);
-    lua_pushstring(L, run->context->session_id);
-    lua_pushstring(L, run->context->execution_id);
-    lua_pushnumber(L, (lua_Number)run->context->execution_count);
-    lua_pushnumber(L, run->context->consecutive_failures);
+    kiln_lua_push_request(L, run->request, run->context.session_id);
+    lua_pushstring(L, run->context.session_id);
+    lua_pushstring(L, run->context.execution_id);
+    lua_pushnumber(L, (lua_Number)run->context.execution_count);
+    lua_pushnumber(L, run->context.consecutive_failures);
     return 6;
 }
 
@@ -482,7 +482,7 @@ void kiln_policies_execute(kiln_policies *policies, const char *name,
     kiln_policy_run *running = run;
     *run = (kiln_policy_run){
         .chain = chain,
-        .context = context,
+        .context = *context,
         .request = request,
         .done = done,
         .user = user,

@@ -79,7 +79,7 @@ typedef struct kiln_option_source {
     int (*declare)(void *user, const char *policy, const kiln_option *options,
                    kiln_error *err);
     /* As kiln_host.option; NULL: none. */
-    const char *(*value)(void *user, const char *policy, const char *option);
+    const char *(*value)(void *user, const char *policy, const kiln_option *option);
 } kiln_option_source;
 
 typedef struct kiln_policy_spec {
@@ -96,6 +96,9 @@ struct kiln_policies {
     char *default_chain;
     char *scripts;
     unsigned long serial; /* of the last execution */
+    /* kiln.log; NULL: the engine's log */
+    void (*log)(void *user, const char *level, const char *policy, const char *text);
+    void *log_user;
 };
 
 int kiln_chain_new(kiln_policies *policies, const char *name, const kiln_policy_spec *specs,
@@ -139,7 +142,7 @@ typedef enum kiln_wait_mode {
 
 struct kiln_policy_run {
     kiln_chain *chain;
-    const kiln_policy_context *context;
+    kiln_policy_context context;
     kiln_request *request;
     void (*done)(void *user, kiln_result *result);
     void *user;
@@ -194,11 +197,15 @@ void kiln_policy_run_drive(kiln_policy_run *run);
 /* Stale completions dropped so far. */
 unsigned long kiln_wait_stale_count(void);
 
+/* ---- `kiln test`: the files as one TAP stream; as kiln_policy_test_file */
+int kiln_policy_test_files(const char *const *paths, size_t count, kiln_error *err);
+
 /* ---- what scripts see (api.c) */
 
 /* Pushes the table of C functions for the glue. Longjmps. */
 void kiln_api_push(lua_State *L);
 extern const char kiln_glue_lua[];
+extern const char kiln_test_library_lua[]; /* of `kiln test` */
 /* Adds the glue's own functions to the table at the top. Longjmps. */
 void kiln_chain_push_glue_functions(lua_State *L);
 /* Text of an option as a JSON value of its type; new reference or NULL. */

@@ -1,6 +1,7 @@
 #include "policy/convert.h"
 
 #include "base/cleanup.h"
+#include "base/utf8.h"
 #include "policy/chain.h"
 
 #include <errno.h>
@@ -59,54 +60,12 @@ void kiln_lua_push_json(lua_State *L, const json_t *json)
     push_json(L, json, 0);
 }
 
-/* The length of the UTF-8 sequence at text, or 0. */
-static size_t sequence_length(const unsigned char *text, size_t length)
-{
-    static const unsigned char least_second[] = {0x80, 0xa0, 0x90}; /* no over-long forms */
-    if (text[0] < 0x80) {
-        return 1;
-    }
-    size_t wanted = text[0] >= 0xf0 ? 4 : text[0] >= 0xe0 ? 3 : 2;
-    if (text[0] < 0xc2 || text[0] > 0xf4 || wanted > length) {
-        return 0;
-    }
-    unsigned char low = 0x80;
-    unsigned char high = 0xbf;
-    if (text[0] == 0xe0) {
-        low = least_second[1];
-    } else if (text[0] == 0xf0) {
-        low = least_second[2];
-    } else if (text[0] == 0xed) {
-        high = 0x9f; /* no surrogates */
-    } else if (text[0] == 0xf4) {
-        high = 0x8f;
-    }
-    if (text[1] < low || text[1] > high) {
-        return 0;
-    }
-    for (size_t i = 2; i < wanted; i++) {
-        if (text[i] < 0x80 || text[i] > 0xbf) {
-            return 0;
-        }
-    }
-    return wanted;
-}
-
 json_t *kiln_json_text(const char *text, size_t length, size_t most)
 {
     auto_buffer kiln_buffer buffer = KILN_BUFFER_INIT;
-    const unsigned char *bytes = (const unsigned char *)text;
-    size_t at = 0;
-    while (at < length && buffer.length < most) {
-        size_t taken = bytes[at] == 0 ? 0 : sequence_length(bytes + at, length - at);
-        int rc = taken > 0 ? kiln_buffer_append(&buffer, text + at, taken)
-                           : kiln_buffer_append(&buffer, "\xef\xbf\xbd", 3);
-        if (rc < 0) {
-            return NULL;
-        }
-        at += taken > 0 ? taken : 1;
-    }
-    if (at < length && kiln_buffer_append(&buffer, "...", 3) < 0) {
+    bool cut = length > most;
+    if (kiln_utf8_append(&buffer, text, cut ? most : length, cut) < 0 ||
+        (cut && kiln_buffer_append(&buffer, "...", 3) < 0)) {
         return NULL;
     }
     return json_stringn(buffer.length > 0 ? buffer.data : "", buffer.length);

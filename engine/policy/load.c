@@ -102,7 +102,7 @@ static int read_options(kiln_policy *policy, const kiln_option_source *source, k
     policy->values = json_object();
     for (size_t i = 0; i < policy->option_count; i++) {
         const kiln_option *option = &policy->options[i];
-        const char *text = source->value(source->user, policy->name, option->name);
+        const char *text = source->value(source->user, policy->name, option);
         if (json_object_set_new(policy->values, option->name,
                                 kiln_option_value(option, text)) < 0) {
             return kiln_error_set(err, -ENOMEM, "policy %s: out of memory", policy->name);

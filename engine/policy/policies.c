@@ -36,12 +36,12 @@ static int declare(void *user, const char *policy, const kiln_option *options, k
     return kiln_config_declare(source->config, section, options, err);
 }
 
-static const char *value(void *user, const char *policy, const char *option)
+static const char *value(void *user, const char *policy, const kiln_option *option)
 {
     const config_source *source = user;
     char section[256];
     snprintf(section, sizeof(section), "policy %s", policy);
-    return kiln_config_option(source->config, section, option);
+    return kiln_config_option(source->config, section, option->name);
 }
 
 /* Where the script of a policy is, and what its failure means. Caller frees path. */

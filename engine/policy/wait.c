@@ -213,7 +213,7 @@ static void begin_wait(kiln_policy_run *run, size_t index)
     kiln_wait *wait = &run->waits[index];
     kiln_policies *policies = run->chain->policies;
     const kiln_policy_host *host = &policies->host;
-    void *execution = run->context->execution;
+    void *execution = run->context.execution;
     if (run->cancelled) {
         refuse_wait(run, wait, KILN_STATUS_INTERRUPTED, "Interrupted",
                     "the execution was cancelled");
