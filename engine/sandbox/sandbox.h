@@ -1,7 +1,7 @@
 /* sandbox.h - how a process is confined. Linux; called in the process that is
  * to be confined, single-threaded, in this order:
  *
- *   zygote      kiln_sandbox_enter_root   once: user, mount, net, ipc, uts, pid
+ *   zygote      kiln_sandbox_enter_root   once: user, pid, mount, net, ipc, uts
  *                                         namespaces, pivot_root onto the
  *                                         read-only root
  *   supervisor  kiln_sandbox_enter_session  once a session: its own mount, pid
@@ -68,17 +68,36 @@ typedef struct kiln_sandbox_lock_spec {
 #define KILN_INSIDE_WORK "/work" /* the session's work directory */
 #define KILN_INSIDE_CODE "/code" /* programs that a compile phase made */
 
-/* Zygote. After it: uid 0 of the new user namespace, pid 1 of the new pid
- * namespace is NOT this process (it is forked by the caller after
- * unshare; see zygote.c). Makes the root: /usr /bin /lib* /sbin read-only, a
- * reduced /etc, /dev, empty /proc /work /tmp /code. */
+/* Zygote. Returns in a CHILD of the calling process, which is pid 1 of the zygote's
+ * own pid namespace: only a pid namespace that belongs to the user namespace can be
+ * returned to by setns, as the spawner must after each unshare(CLONE_NEWPID). The
+ * caller stays behind as a stub that holds no descriptor, dies with its own parent,
+ * takes the zygote with it when killed and hands its exit status on (128+N for a
+ * signal). When the zygote dies the kernel kills every session of it.
+ *
+ * After it: uid 0 of the new user namespace as root, uid 1000 as an ordinary user
+ * (whose one id is mapped there, so that nothing that the kernel gives to a
+ * namespace's root belongs to code), all capabilities in it, an empty bounding set,
+ * not dumpable. Makes the root: /usr /bin /lib* /sbin read-only, a reduced /etc,
+ * /dev, a /proc of the zygote's own, empty /work /tmp /code. */
 int kiln_sandbox_enter_root(const kiln_sandbox_policy *policy, kiln_error *err);
-/* A Landlock ruleset for the tree that enter_root made; -1 with *err.code 0 where the
- * kernel has none. Usable by any number of later kiln_sandbox_lock calls. */
+/* A Landlock ruleset; -1 with *err.code 0 where the kernel has none. To be called once
+ * in the zygote, after enter_root, and to be kept open: a rule names an inode and a
+ * session's do not exist yet, so enter_session puts the session's own ruleset behind
+ * the same number. Until then it grants no writing. Usable by any number of later
+ * kiln_sandbox_lock calls. */
 int kiln_sandbox_landlock(kiln_error *err);
 /* Builds the seccomp program once in this process; later locks in it and in its
  * children load it. */
 int kiln_sandbox_seccomp_prepare(kiln_error *err);
+
+/* Whether sessions of one zygote must not share its empty network namespace:
+ * abstract Unix sockets live in it, and only Landlock's scopes (ABI 6, Linux 6.12)
+ * keep them apart. enter_session obeys it, whatever the policy says. */
+bool kiln_sandbox_needs_private_network(const kiln_sandbox_policy *policy);
+/* The uid (and gid) inside, of session `index`; -ERANGE: the range is too small. */
+int kiln_sandbox_session_uid(const kiln_sandbox_policy *policy, uint32_t index, uid_t *uid,
+                             kiln_error *err);
 
 /* Supervisor, pid 1 of the session's pid namespace. Mounts /proc and the tmpfs with
  * work, code, tmp and shm; *root_fd is an O_PATH|O_DIRECTORY descriptor of the

@@ -1,0 +1,233 @@
+/* session.c - what a session has of its own: one bounded tmpfs, /proc, ipc, keys. */
+#include "base/cleanup.h"
+#include "sandbox/mount.h"
+#include "sandbox/steps.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/keyctl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+static const struct {
+    const char *name, *inside;
+    mode_t mode;
+} folders[] = {
+    {"work", KILN_INSIDE_WORK, 0755},
+    {"code", KILN_INSIDE_CODE, 0755},
+    {"tmp", "/tmp", 01777},
+    {"shm", "/dev/shm", 01777},
+};
+enum { FOLDERS = sizeof(folders) / sizeof(folders[0]) };
+
+static int write_text(int fs, const char *name, const char *text)
+{
+    auto_close int fd = openat(fs, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+    if (fd < 0) {
+        return -errno;
+    }
+    ssize_t length = (ssize_t)strlen(text);
+    return write(fd, text, (size_t)length) == length ? 0 : -ENOSPC;
+}
+
+/* A name for the session's uid: getpwuid(getuid()) must work. */
+static int write_users(int fs, uid_t uid)
+{
+    char text[256];
+    snprintf(text, sizeof(text),
+             "root:x:0:0:root:/:/usr/sbin/nologin\n"
+             "nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"
+             "kiln:x:%u:%u:kiln:/work:/bin/sh\n",
+             uid, uid);
+    int rc = write_text(fs, "passwd", text);
+    if (rc < 0) {
+        return rc;
+    }
+    snprintf(text, sizeof(text), "root:x:0:\nnogroup:x:65534:\nkiln:x:%u:\n", uid);
+    return write_text(fs, "group", text);
+}
+
+static int bind_from(int fs, const char *name, const char *inside)
+{
+    int tree = open_tree(fs, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
+                                       (name[0] == '\0' ? AT_EMPTY_PATH : 0));
+    if (tree < 0) {
+        return -errno;
+    }
+    if (inside != NULL && move_mount(tree, "", AT_FDCWD, inside, MOVE_MOUNT_F_EMPTY_PATH) < 0) {
+        int rc = -errno;
+        close(tree);
+        return rc;
+    }
+    return tree;
+}
+
+static int bind_old_way(const char *name, const char *inside)
+{
+    char source[64];
+    snprintf(source, sizeof(source), "%s/%s", KILN_SESSION_MOUNT, name);
+    if (mount(source, inside, NULL, MS_BIND, NULL) < 0) {
+        return -errno;
+    }
+    int fd = open(inside, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+static int make_folder(int fs, int i, uid_t uid, int *opened, kiln_error *err)
+{
+    if (mkdirat(fs, folders[i].name, 0700) < 0 ||
+        fchmodat(fs, folders[i].name, folders[i].mode, 0) < 0 ||
+        fchownat(fs, folders[i].name, uid, (gid_t)uid, AT_SYMLINK_NOFOLLOW) < 0) {
+        return kiln_error_errno(err, errno, "session: making %s", folders[i].name);
+    }
+    int fd = bind_from(fs, folders[i].name, folders[i].inside);
+    if (fd == -ENOSYS) {
+        fd = bind_old_way(folders[i].name, folders[i].inside);
+    }
+    if (fd < 0) {
+        return kiln_error_errno(err, fd, "session: %s", folders[i].inside);
+    }
+    *opened = fd;
+    return 0;
+}
+
+static int make_file_system(const kiln_sandbox_policy *policy,
+                            const kiln_sandbox_session *session, uid_t uid, int *shared,
+                            kiln_error *err)
+{
+    char size[40] = "size=50%";
+    char inodes[40] = "mode=0755";
+    if (session->disk > 0) {
+        snprintf(size, sizeof(size), "size=%llu", (unsigned long long)session->disk);
+    }
+    if (session->files > 0) {
+        /* What stands in it before the code comes is not the code's. */
+        snprintf(inodes, sizeof(inodes), "nr_inodes=%llu",
+                 (unsigned long long)session->files + FOLDERS + 3);
+    }
+    const char *const options[] = {"mode=0755", size, inodes, NULL};
+    auto_close int fs = -1;
+    int rc = kiln_mount_new("tmpfs", options, KILN_SESSION_MOUNT,
+                            MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, &fs, err);
+    if (rc < 0) {
+        return kiln_error_wrap(err, "session");
+    }
+    rc = write_users(fs, uid);
+    if (rc < 0) {
+        return kiln_error_errno(err, rc, "session: passwd; raise [limits] disk and files");
+    }
+    int opened[FOLDERS] = {-1, -1, -1, -1};
+    for (int i = 0; rc == 0 && i < FOLDERS; i++) {
+        rc = make_folder(fs, i, uid, &opened[i], err);
+    }
+    if (rc == 0) {
+        rc = kiln_landlock_session(opened, FOLDERS, kiln_sandbox_needs_private_network(policy),
+                                   err);
+    }
+    for (int i = 0; i < FOLDERS; i++) {
+        if (opened[i] >= 0) {
+            close(opened[i]);
+        }
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    /* The engine writes through a mount that is nowhere to be seen; what the code sees
+     * of the tmpfs's root cannot be written, even where it owns it. */
+    *shared = bind_from(fs, "", NULL);
+    if (*shared == -ENOSYS) {
+        *shared = kiln_steal_fd(&fs);
+        return 0;
+    }
+    if (*shared < 0) {
+        return kiln_error_errno(err, *shared, "session: the engine's view");
+    }
+    rc = kiln_mount_restrict(fs, "", MOUNT_ATTR_RDONLY);
+    return rc < 0 ? kiln_error_errno(err, rc, "session: read-only root") : 0;
+}
+
+/* hidepid hides the supervisor and, where uids are shared, nothing else is in this
+ * pid namespace. No masks over kcore, keys, sysrq-trigger, sys, irq, bus: everything
+ * of them that can be written belongs to the host's root, who is not mapped in here,
+ * and Landlock refuses writing under /proc once more. */
+static int make_proc(kiln_error *err)
+{
+    static const char *const options[] = {"hidepid=2", NULL};
+    return kiln_mount_new("proc", options, "/proc",
+                          MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, NULL, err);
+}
+
+/* See kiln_processes_counted_apart. */
+static int enter_own_user_namespace(kiln_error *err)
+{
+    uid_t uid = geteuid();
+    gid_t gid = getegid();
+    char map[64];
+    if (unshare(CLONE_NEWUSER) < 0) {
+        return kiln_error_errno(err, errno, "session: user namespace");
+    }
+    /* The files of a process that is not dumpable belong to nobody here. */
+    if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0) {
+        return kiln_error_errno(err, errno, "session: dumpable");
+    }
+    int rc = kiln_write_file_at(AT_FDCWD, "/proc/self/setgroups", "deny");
+    if (rc == 0 || rc == -EPERM) { /* denied once is denied below */
+        snprintf(map, sizeof(map), "%u %u 1\n", uid, uid);
+        rc = kiln_write_file_at(AT_FDCWD, "/proc/self/uid_map", map);
+    }
+    if (rc == 0) {
+        snprintf(map, sizeof(map), "%u %u 1\n", gid, gid);
+        rc = kiln_write_file_at(AT_FDCWD, "/proc/self/gid_map", map);
+    }
+    if (rc < 0) {
+        return kiln_error_errno(err, rc, "session: mapping uid %u", uid);
+    }
+    return kiln_bounding_drop(err); /* a new namespace began with a full one */
+}
+
+int kiln_sandbox_enter_session(const kiln_sandbox_policy *policy,
+                               const kiln_sandbox_session *session, int *root_fd,
+                               kiln_error *err)
+{
+    uid_t uid;
+    int rc = kiln_sandbox_session_uid(policy, session->index, &uid, err);
+    if (rc < 0) {
+        return rc;
+    }
+    /* Not uts: no session can set a host name, so one is enough for all. */
+    if (unshare(CLONE_NEWNS | CLONE_NEWIPC) < 0) {
+        return kiln_error_errno(err, errno, "session: unshare");
+    }
+    if (kiln_sandbox_needs_private_network(policy)) {
+        rc = kiln_network_make_private(err);
+        if (rc < 0) {
+            return kiln_error_wrap(err, "session");
+        }
+    }
+    mode_t mask = umask(022);
+    auto_close int shared = -1;
+    rc = make_file_system(policy, session, uid, &shared, err);
+    if (rc == 0) {
+        rc = make_proc(err);
+    }
+    umask(mask);
+    if (rc == 0 && !kiln_uids_are_ranged(policy) && kiln_processes_counted_apart(policy)) {
+        rc = enter_own_user_namespace(err);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS) {
+        return kiln_error_errno(err, errno, "session: keyring");
+    }
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) {
+        return kiln_error_errno(err, errno, "session: not dumpable");
+    }
+    *root_fd = kiln_steal_fd(&shared);
+    return 0;
+}

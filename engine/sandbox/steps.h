@@ -1,0 +1,68 @@
+/* steps.h - what the sandbox's own files share. One block a file. */
+#ifndef KILN_SANDBOX_STEPS_H
+#define KILN_SANDBOX_STEPS_H
+
+#include "base/error.h"
+#include "sandbox/sandbox.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum {
+    KILN_FIRST_UID = 1000, /* inside: session 0's, or an ordinary user's only one */
+};
+
+/* ---- namespaces.c */
+
+/* True when a range of uids is mapped, so that each session has its own. */
+bool kiln_uids_are_ranged(const kiln_sandbox_policy *policy);
+/* Whether RLIMIT_NPROC counts one session alone. */
+bool kiln_processes_counted_apart(const kiln_sandbox_policy *policy);
+/* Becomes a member of new user, pid, mount, net, ipc, uts and cgroup namespaces;
+ * returns in the child that is the pid namespace's first process. */
+int kiln_namespaces_enter(const kiln_sandbox_policy *policy, kiln_error *err);
+/* A network namespace of one's own with the loopback device up. */
+int kiln_network_make_private(kiln_error *err);
+/* Writes all of `text` with one write(2); 0 or -errno. */
+int kiln_write_file_at(int dir_fd, const char *path, const char *text);
+
+/* ---- root.c */
+
+/* Below the root: where the session's tmpfs stands. */
+#define KILN_SESSION_MOUNT "/run/session"
+
+/* ---- privileges.c */
+
+/* Clears the bounding set; nothing that is executed later can gain a capability. */
+int kiln_bounding_drop(kiln_error *err);
+/* To the session's uid and gid, no groups, no capabilities, locked securebits,
+ * no_new_privs. Irrevocable. */
+int kiln_privileges_drop(uid_t uid, kiln_error *err);
+/* Asks the kernel whether kiln_privileges_drop holds. */
+int kiln_privileges_verify(uid_t uid, kiln_error *err);
+
+/* ---- rlimits.c */
+
+int kiln_rlimits_apply(const kiln_limits *limits, bool in_cgroup, bool own_uid,
+                       kiln_error *err);
+
+/* ---- landlock.c */
+
+/* The kernel's ABI, 0: none. Cached. */
+int kiln_landlock_abi(void);
+/* Remembers the root's folders for later rulesets. */
+int kiln_landlock_open_root(kiln_error *err);
+/* Makes the session's ruleset from descriptors of its writable folders, behind the
+ * number that kiln_sandbox_landlock gave, if it gave one. */
+int kiln_landlock_session(const int *writable, int count, bool private_network,
+                          kiln_error *err);
+int kiln_landlock_restrict(int ruleset, kiln_error *err);
+
+/* ---- seccomp.c */
+
+int kiln_seccomp_load(kiln_error *err);
+/* 0, or -errno when this process has no filter. */
+int kiln_seccomp_verify(kiln_error *err);
+
+#endif
