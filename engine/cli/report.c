@@ -146,7 +146,7 @@ int kiln_report_json(kiln_terminal *terminal, const json_t *json)
 {
     auto_buffer kiln_buffer text = KILN_BUFFER_INIT;
     size_t flags = terminal->tty[KILN_STDOUT] ? JSON_INDENT(2) : JSON_COMPACT;
-    if (kiln_json_text(json, flags, &text) < 0 || kiln_buffer_append(&text, "\n", 1) < 0) {
+    if (kiln_json_write(json, flags, &text) < 0 || kiln_buffer_append(&text, "\n", 1) < 0) {
         return -ENOMEM;
     }
     return kiln_terminal_write(terminal, KILN_STDOUT, text.data, text.length);

@@ -77,7 +77,7 @@ static int write_piece(const char *text, size_t length, void *user)
     return kiln_buffer_append(w->out, text + begin, length - begin) < 0 ? -1 : 0;
 }
 
-int kiln_json_text(const json_t *json, size_t flags, kiln_buffer *out)
+int kiln_json_write(const json_t *json, size_t flags, kiln_buffer *out)
 {
     writer w = {.out = out};
     if (json_dump_callback(json, write_piece, &w, flags) != 0) {

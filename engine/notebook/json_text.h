@@ -10,6 +10,6 @@
 /* Appends as json_dumps does with `flags`, but real numbers in the shortest form that
  * reads back as the same number: jansson 2.14 makes 0.10000000000000001 of 0.1, and every
  * float of a notebook would look changed. 0 or -ENOMEM (or JSON that cannot be dumped). */
-int kiln_json_text(const json_t *json, size_t flags, kiln_buffer *out);
+int kiln_json_write(const json_t *json, size_t flags, kiln_buffer *out);
 
 #endif

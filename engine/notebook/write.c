@@ -295,7 +295,7 @@ static int write_text(int fd, const char *data, size_t length)
 int kiln_ipynb_write(const kiln_ipynb *notebook, const char *path, kiln_error *err)
 {
     auto_buffer kiln_buffer text = KILN_BUFFER_INIT;
-    if (kiln_json_text(notebook->root, JSON_INDENT(1), &text) < 0 ||
+    if (kiln_json_write(notebook->root, JSON_INDENT(1), &text) < 0 ||
         kiln_buffer_append(&text, "\n", 1) < 0) {
         return kiln_error_set(err, -ENOMEM, "%s: out of memory", path);
     }
