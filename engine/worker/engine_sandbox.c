@@ -339,6 +339,11 @@ failed:
     return rc;
 }
 
+bool kiln_sandbox_alive(const kiln_sandbox *sandbox)
+{
+    return sandbox->state != KILN_SANDBOX_DEAD;
+}
+
 int kiln_sandbox_root_fd(const kiln_sandbox *sandbox)
 {
     return sandbox->root_fd;
