@@ -2,12 +2,11 @@
 #include "cli/command.h"
 
 #include "base/cleanup.h"
+#include "cli/setup.h"
 #include "config/config.h"
-#include "core/engine.h"
 
 #include <errno.h>
 #include <getopt.h>
-#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -99,29 +98,6 @@ static int read_options(int argc, char **argv, options *o)
         return usage("--config names no file", "");
     }
     return 0;
-}
-
-static int load(const options *o, kiln_config **config)
-{
-    kiln_error err = KILN_ERROR_INIT;
-    kiln_paths paths;
-    char runtimes[sizeof(paths.conf) + 32], shipped[sizeof(paths.conf) + 32];
-    if (kiln_paths_find(&paths, &err) < 0) {
-        failed(&err);
-        return KILN_EXIT_ENGINE;
-    }
-    snprintf(runtimes, sizeof(runtimes), "%s/runtimes.ini", paths.conf);
-    snprintf(shipped, sizeof(shipped), "%s/kiln.ini", paths.conf);
-    auto_free char *found = o->file == NULL ? kiln_config_find_file(shipped) : NULL;
-    const kiln_config_sources sources = {
-        .file = o->file != NULL ? o->file
-                : found != NULL ? found
-                                : "",
-        .runtimes = runtimes,
-        .environ_ = (const char *const *)environ,
-        .set = o->set,
-    };
-    return kiln_config_load(&sources, config, &err) < 0 ? failed(&err) : 0;
 }
 
 static const char *field(const json_t *entry, const char *name)
@@ -258,8 +234,11 @@ static int print_reference(void)
 static int print_effective(const options *o)
 {
     kiln_config *config = NULL;
-    int status = load(o, &config);
-    if (status != 0) {
+    kiln_error err = KILN_ERROR_INIT;
+    kiln_paths paths;
+    int status;
+    if (kiln_setup(o->file, o->set, &paths, &config, NULL, &status, &err) < 0) {
+        failed(&err);
         return status;
     }
     auto_json json_t *all = kiln_config_to_json(config);

@@ -264,7 +264,7 @@ static int read_named(const ini_file *parent, const char *path, kiln_config *con
                       kiln_config_layer layer, unsigned *files, kiln_error *err)
 {
     auto_buffer kiln_buffer content = KILN_BUFFER_INIT;
-    struct stat status;
+    struct stat status = {0};
     ini_file file = {
         .config = config,
         .parent = parent,

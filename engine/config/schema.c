@@ -9,7 +9,7 @@
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const layers[] = {
     "namespaces", "seccomp", "no_new_privs", "landlock", "cgroup", "uids", NULL};
-static const char *const networks[] = {"none", "private", NULL};
+static const char *const networks[] = {"none", NULL};
 static const char *const failures[] = {"unavailable", "denied", NULL};
 
 static const kiln_key engine_keys[] = {
@@ -33,7 +33,7 @@ static const kiln_key engine_keys[] = {
      "What the engine tells of itself on standard error.", 0, 0, log_levels},
     {"grace", KILN_OPTION_DURATION, 0, "500ms",
      "How long an execution may go on after it was interrupted, before it is killed.", 0,
-     60 * 60 * 1000, NULL},
+     3600000, NULL},
     {NULL, 0, 0, NULL, NULL, 0, 0, NULL},
 };
 
@@ -70,9 +70,7 @@ static const kiln_key sandbox_keys[] = {
      "landlock cgroup uids. The others are used where the machine has them: see `kiln check`.",
      0, 0, layers},
     {"network", KILN_TYPE_CHOICE, 0, "none",
-     "none: no network at all. private: a loopback device of each session's own, that leads\n"
-     "nowhere else.",
-     0, 0, networks},
+     "none: code reaches no network. There is no other kind yet.", 0, 0, networks},
     {"uids", KILN_TYPE_UID_RANGE, KILN_KEY_EMPTY, "1900000000-1900065535",
      "User ids of the host that are kept for sessions, one each, when the engine runs as "
      "root.\n"

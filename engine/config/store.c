@@ -21,9 +21,9 @@ static size_t key_count(const kiln_key *keys)
     return count;
 }
 
-/* A section at its defaults, not yet among the others. */
-static int make_section(kiln_config *config, const kiln_section_spec *spec, const char *name,
-                        kiln_config_section **made, kiln_error *err)
+/* A section at its defaults, not yet among the others; NULL: an error. */
+static kiln_config_section *make_section(kiln_config *config, const kiln_section_spec *spec,
+                                         const char *name, kiln_error *err)
 {
     char title[KILN_INI_SECTION_MAX + 2];
     size_t length = (size_t)snprintf(title, sizeof(title), "%s%s%s", spec->name,
@@ -33,7 +33,8 @@ static int make_section(kiln_config *config, const kiln_section_spec *spec, cons
     kiln_setting *settings = kiln_arena_alloc(&config->arena, count * sizeof(*settings));
     char *own_title = kiln_arena_text(&config->arena, title, length);
     if (section == NULL || settings == NULL || own_title == NULL) {
-        return out_of_memory(err);
+        out_of_memory(err);
+        return NULL;
     }
     section->spec = spec;
     section->title = own_title;
@@ -48,11 +49,11 @@ static int make_section(kiln_config *config, const kiln_section_spec *spec, cons
         const char *text = kiln_key_default(key, builtin);
         int rc = kiln_value_parse(key, text, NULL, &config->arena, &settings[i].value, err);
         if (rc < 0) {
-            return kiln_error_wrap(err, "default of [%s]", own_title);
+            kiln_error_wrap(err, "default of [%s]", own_title);
+            return NULL;
         }
     }
-    *made = section;
-    return 0;
+    return section;
 }
 
 int kiln_store_new(kiln_config **config, kiln_error *err)
@@ -63,15 +64,14 @@ int kiln_store_new(kiln_config **config, kiln_error *err)
     }
     for (size_t i = 0; i < KILN_SECTION_SPECS; i++) {
         const kiln_section_spec *spec = &kiln_schema[i];
-        kiln_config_section *section;
-        int rc = make_section(fresh, spec, "", &section, err);
+        kiln_config_section *section = make_section(fresh, spec, "", err);
         fresh->templates[i] = section;
-        if (rc == 0 && spec->builtin != NULL) {
-            rc = make_section(fresh, spec, spec->builtin, &section, err);
+        if (section != NULL && spec->builtin != NULL) {
+            section = make_section(fresh, spec, spec->builtin, err);
         }
-        if (rc < 0) {
+        if (section == NULL) {
             kiln_config_free(fresh);
-            return rc;
+            return err->code;
         }
         if (spec->placeholder == NULL || spec->builtin != NULL) {
             fresh->sections[fresh->section_count++] = section;
@@ -187,13 +187,14 @@ int kiln_store_section(kiln_config *config, const char *title, const kiln_place 
         return kiln_place_error(err, place, "more than %d sections; take some out",
                                 KILN_CONFIG_SECTIONS_MAX);
     }
-    int rc = make_section(config, spec, space + 1, section, err);
-    if (rc < 0) {
-        return rc;
+    kiln_config_section *made = make_section(config, spec, space + 1, err);
+    if (made == NULL) {
+        return err->code;
     }
-    (*section)->given = true;
-    (*section)->place = *place;
-    config->sections[config->section_count++] = *section;
+    made->given = true;
+    made->place = *place;
+    config->sections[config->section_count++] = made;
+    *section = made;
     return 0;
 }
 

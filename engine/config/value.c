@@ -82,10 +82,10 @@ static int check_choice(const kiln_key *key, const char *word, kiln_error *err)
     }
     const char *near = kiln_near_match(word, key->choices);
     if (near != NULL) {
-        return kiln_error_set(err, EINVAL, "holds \"%.*s\", did you mean \"%s\"? There are %s",
+        return kiln_error_set(err, EINVAL, "holds \"%.*s\", did you mean \"%s\"? It may be: %s",
                               KILN_SHOWN(word), near, list);
     }
-    return kiln_error_set(err, EINVAL, "holds \"%.*s\"; there are %s", KILN_SHOWN(word), list);
+    return kiln_error_set(err, EINVAL, "holds \"%.*s\"; it may be: %s", KILN_SHOWN(word), list);
 }
 
 static int check_assignment(const char *word, kiln_error *err)

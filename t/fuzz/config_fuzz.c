@@ -60,13 +60,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         __builtin_trap(); /* something is in it that is not UTF-8 */
     }
     print(all, &text);
-    if (kiln_config_load_memory("again.ini", text.data, text.length, &again, &err) < 0) {
+    if (text.data == NULL ||
+        kiln_config_load_memory("again.ini", text.data, text.length, &again, &err) < 0) {
         __builtin_trap();
     }
     auto_json json_t *same = kiln_config_to_json(again);
     auto_buffer kiln_buffer twice = KILN_BUFFER_INIT;
     print(same, &twice);
-    if (text.length != twice.length || memcmp(text.data, twice.data, text.length) != 0) {
+    if (twice.data == NULL || text.length != twice.length ||
+        memcmp(text.data, twice.data, text.length) != 0) {
         __builtin_trap();
     }
     if (kiln_config_declare(config, "policy route", options, &err) < 0) {
