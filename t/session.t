@@ -463,6 +463,30 @@ r = run("from IPython.display import display as d, HTML, Image, clear_output as 
 same([event["data"].get("text/html") for kind, event in r.events], ["<i>", "<b>"],
      "IPython.display")
 
+imports = runner.part("imports")
+finder, others = imports._Finder, imports._Finder._others
+installed = {name: sys.modules.pop(name) for name in list(sys.modules)
+             if name.partition(".")[0] == "IPython"}
+finder._others = staticmethod(lambda name, path, target: None)
+with open("dot.png", "wb") as file:
+    file.write(b"\x89PNG\r\n\x1a\nrest")
+r = run("from IPython.display import *\nimport IPython.core.display, IPython\n"
+        "from IPython.display import display, HTML, Image, Markdown, Latex, JSON, SVG, Javascript\n"
+        "from IPython.display import update_display, clear_output, Math, IFrame\n"
+        "for one in (HTML('<b>'), Image('dot.png', width=3), Markdown('*'), Latex('$x$'), SVG('<svg/>'),"
+        " JSON({'a': 1}), Javascript('1'), Image(url='http://x/y.png'), IFrame('http://x', 1, 2)):\n"
+        "    display(one)\nIPython.display.HTML is HTML")
+same([sorted(set(event["data"]) - {"text/plain"}) for kind, event in r.events if kind == "display"],
+     [["text/html"], ["image/png"], ["text/markdown"], ["text/latex"], ["image/svg+xml"],
+      ["application/json"], ["application/javascript"], ["text/html"], ["text/html"]],
+     "IPython.display without IPython")
+same(r.text, "True", "is one module", )
+for name in list(sys.modules):
+    if name.partition(".")[0] == "IPython":
+        del sys.modules[name]
+sys.modules.update(installed)
+finder._others = others
+
 # ---- matplotlib
 try:
     import matplotlib

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <marshal.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +18,10 @@ enum {
 static const kiln_worker_host *host;
 static pid_t owner;         /* the worker; 0 before start */
 static bool in_cell;        /* changed and read with the GIL held */
+static pthread_t main_thread;
 static volatile sig_atomic_t armed;       /* SIGINT raises KeyboardInterrupt */
 static volatile sig_atomic_t interrupted; /* SIGINT came while armed */
+static volatile sig_atomic_t early;       /* SIGINT came before the cell was armed */
 static PyObject *builtin_print;
 static PyTypeObject *stream_type; /* session.Stream, whose writes are ours alone */
 
@@ -312,32 +315,79 @@ static PyObject *channel_option(PyObject *self, PyObject *name)
 
 /* --------------------------------------------------------------- interrupts */
 
-static void on_sigint(int signal_number)
+/* Process-wide signals may come to a thread that the code has started; the main
+ * thread is to be woken from its sleep, or has SIGINT blocked because no cell
+ * runs. The value goes along: by it the worker knows which cell is meant. */
+static void on_sigint(int signal_number, siginfo_t *info, void *context)
 {
-    if (armed) {
+    (void)context;
+    if (getpid() == owner && !pthread_equal(pthread_self(), main_thread)) {
+        int saved = errno;
+        pthread_sigqueue(main_thread, signal_number, info->si_value);
+        errno = saved;
+    } else if (armed) {
         interrupted = 1;
         PyErr_SetInterruptEx(signal_number);
+    } else {
+        early = 1;
     }
 }
 
-/* arm(True): SIGINT raises KeyboardInterrupt from now on, whatever handlers the
- * code has left behind. arm(False): no longer; what is still pending is dropped.
+/* Ours, whatever handlers the code has left behind. */
+static void install_handler(void)
+{
+    struct sigaction action = {.sa_sigaction = on_sigint, .sa_flags = SA_SIGINFO};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+}
+
+/* arm(True): SIGINT raises KeyboardInterrupt from now on, and at once if it came
+ * since the cell began. arm(False): no longer; what is still pending is dropped.
  * Returns whether one came since arm(True). */
 static PyObject *channel_arm(PyObject *self, PyObject *on)
 {
     (void)self;
     if (on == Py_True) {
-        struct sigaction action = {.sa_handler = on_sigint};
-        sigemptyset(&action.sa_mask);
-        sigaction(SIGINT, &action, NULL);
+        install_handler();
         interrupted = 0;
         armed = 1;
+        if (early) {
+            early = 0;
+            interrupted = 1;
+            PyErr_SetInterruptEx(SIGINT);
+        }
     } else {
         armed = 0;
         for (int i = 0; i < 8 && PyErr_CheckSignals() < 0; i++)
             PyErr_Clear();
     }
     return PyBool_FromLong(interrupted);
+}
+
+/* Between two cells SIGINT is blocked: one that is late must not stop the next
+ * cell. The worker lets it in again before a cell; where it does not, what came in
+ * between is dropped here. */
+static void allow_sigint(void)
+{
+    static const struct timespec now = {0, 0};
+    sigset_t interrupt, mask;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    if (pthread_sigmask(SIG_BLOCK, NULL, &mask) == 0 && sigismember(&mask, SIGINT)) {
+        while (sigtimedwait(&interrupt, NULL, &now) == SIGINT)
+            ;
+        pthread_sigmask(SIG_UNBLOCK, &interrupt, NULL);
+    }
+}
+
+static void block_sigint(void)
+{
+    sigset_t interrupt;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &interrupt, NULL);
+    install_handler();
+    early = 0;
 }
 
 /* --------------------------------------------------------------------- code */
@@ -388,21 +438,21 @@ PyObject *kiln_channel_new(const kiln_worker_host *worker_host)
 void kiln_channel_start(void)
 {
     owner = getpid();
+    main_thread = pthread_self();
     in_cell = false;
-    /* An interrupt between two cells is late: nothing runs that it could stop. */
     armed = 0;
-    struct sigaction action = {.sa_handler = on_sigint};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
+    block_sigint();
 }
 
 void kiln_channel_enter(void)
 {
     in_cell = true;
+    allow_sigint();
 }
 
 void kiln_channel_leave(void)
 {
+    block_sigint();
     in_cell = false;
 }
 

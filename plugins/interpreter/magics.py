@@ -470,11 +470,14 @@ class Lines(list):
     l = property(list)
 
 
-class Shell:
-    """What get_ipython() gives: the little of IPython's shell that is here."""
+class ZMQInteractiveShell:
+    """What get_ipython() gives: the little of IPython's shell that is here. By its
+    name, `kernel` and `config` libraries (pandas' widths, for one) tell a notebook
+    from a terminal."""
 
     user_ns = property(lambda self: _namespace())
-    config = {}
+    kernel = None
+    config = {"IPKernelApp": {}}
 
     def run_line_magic(self, name, line):
         magic = _line_magics.get(name)
@@ -517,4 +520,4 @@ class Shell:
         return "<kiln shell>"
 
 
-shell = Shell()
+shell = ZMQInteractiveShell()

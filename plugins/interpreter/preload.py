@@ -32,6 +32,8 @@ def preload(names, hooks):
     try:
         for name in names:
             _import(name)
+        for name in ("traceback", "linecache", "binascii", "io"):
+            session.library(name)  # what a first error or picture needs
     finally:
         logging.disable(logging.NOTSET)
         os.register_at_fork = real_register
@@ -39,6 +41,7 @@ def preload(names, hooks):
         os.environ.pop("OMP_NUM_THREADS", None)
     for name in ("display", "pretty", "tracebacks"):
         session.part(name)
+    session.part("display").encode({})
     _end_threads()
 
 

@@ -513,6 +513,7 @@ def _fill_namespaces():
     for function in (display, update_display, clear_output, get_ipython):
         function.__module__ = "builtins"
         setattr(_builtins, function.__name__, function)
+    _builtins.__IPYTHON__ = True
     print_to = getattr(channel, "print_to", None)
     if print_to is not None:
         _builtins.print = print_to(Stream)
@@ -539,10 +540,11 @@ def preload():
     imports = part("imports")
     imports.install()
     names = (channel.option("preload") or "").replace(",", " ").split()
+    gc = __import__("gc")
     if names:
         part("preload").preload(names, _hooks)
-    gc = __import__("gc")
-    gc.collect()
+        gc.collect()
+    # Or a session's first gc.collect() would copy every page of what is shared.
     gc.freeze()
 
 
