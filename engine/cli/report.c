@@ -67,6 +67,9 @@ static void tell_errors(kiln_terminal *terminal, const kiln_result *result, cons
          * warning: it is not why the execution ended as it did. */
         bool beside = strncmp(name, "OutputFile", 10) == 0 || kind == NULL ||
                       strcmp(kind, text_of(error, "kind")) != 0;
+        if (beside && json_array_size(json_object_get(error, "traceback")) > 0) {
+            continue; /* such as the KeyboardInterrupt of a timeout: it was shown already */
+        }
         told = told || !beside;
         kiln_terminal_note(terminal, "%s%s: %s%s%s", prefix,
                            beside ? "warning" : kiln_status_name(result->status), name,
@@ -116,7 +119,7 @@ static void tell_files(kiln_terminal *terminal, const kiln_result *result)
 void kiln_report(kiln_terminal *terminal, const kiln_result *result, const char *where,
                  bool decisions)
 {
-    char prefix[96] = "";
+    char prefix[192] = "";
     if (where != NULL) {
         snprintf(prefix, sizeof(prefix), "%s: ", where);
     }

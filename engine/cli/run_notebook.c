@@ -62,8 +62,8 @@ static int note_refused(progress *p, kiln_ipynb_cell *cell, const char *why, kil
     }
     note_failure(p, KILN_EXIT_USAGE, "unavailable");
     if (p->results == NULL) {
-        kiln_terminal_note(&p->runner->terminal, "cell %zu (%s): %s", cell->index, cell->id,
-                           why);
+        kiln_terminal_note(&p->runner->terminal, "[%zu/%zu] cell %s: %s", p->ran, p->runnable,
+                           cell->id, why);
     }
     return rc < 0 ? kiln_error_set(err, -ENOMEM, "out of memory") : 0;
 }
@@ -72,6 +72,7 @@ static int take_result(progress *p, kiln_ipynb_cell *cell, kiln_error *err)
 {
     kiln_runner *runner = p->runner;
     const kiln_result *result = runner->result;
+    bool expected = cell->raises_exception && result->status == KILN_STATUS_ERROR;
     int rc = kiln_ipynb_fill(cell, result, err);
     if (rc < 0) {
         return rc;
@@ -81,13 +82,13 @@ static int take_result(progress *p, kiln_ipynb_cell *cell, kiln_error *err)
             return kiln_error_set(err, -ENOMEM, "out of memory");
         }
     } else if (!runner->broken_pipe) {
-        char where[96];
-        snprintf(where, sizeof(where), "cell %zu (%.64s)", cell->index, cell->id);
+        char where[160];
+        snprintf(where, sizeof(where), "[%zu/%zu] cell %.64s%s", p->ran, p->runnable, cell->id,
+                 expected ? " (as its tag expects)" : "");
         kiln_report(&runner->terminal, result, where, runner->options->decisions);
     }
     p->inputs_put = p->inputs_put || (result->status != KILN_STATUS_DENIED &&
                                       result->status != KILN_STATUS_UNAVAILABLE);
-    bool expected = cell->raises_exception && result->status == KILN_STATUS_ERROR;
     if (result->status != KILN_STATUS_OK && result->status != KILN_STATUS_SKIPPED &&
         !expected) {
         note_failure(p, kiln_exit_status(result, runner->interrupt),

@@ -3,7 +3,6 @@
 #include "base/cleanup.h"
 #include "cli/command.h"
 #include "cli/setup.h"
-#include "cli/source.h"
 
 #include <errno.h>
 #include <signal.h>
