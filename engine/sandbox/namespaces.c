@@ -21,6 +21,14 @@ bool kiln_uids_are_ranged(const kiln_sandbox_policy *policy)
     return policy->uid_base != 0 && policy->uid_count > 0;
 }
 
+uint32_t kiln_sandbox_session_max(const kiln_sandbox_policy *policy)
+{
+    if (!kiln_uids_are_ranged(policy)) {
+        return UINT32_MAX; /* they share one uid */
+    }
+    return policy->uid_count > KILN_FIRST_UID ? policy->uid_count - KILN_FIRST_UID : 0;
+}
+
 int kiln_sandbox_session_uid(const kiln_sandbox_policy *policy, uint32_t index, uid_t *uid,
                              kiln_error *err)
 {

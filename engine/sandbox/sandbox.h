@@ -91,6 +91,8 @@ int kiln_sandbox_landlock(kiln_error *err);
  * children load it. */
 int kiln_sandbox_seccomp_prepare(kiln_error *err);
 
+/* How many sessions can live at once: their indices are below it. */
+uint32_t kiln_sandbox_session_max(const kiln_sandbox_policy *policy);
 /* Whether sessions of one zygote must not share its empty network namespace:
  * abstract Unix sockets live in it, and only Landlock's scopes (ABI 6, Linux 6.12)
  * keep them apart. enter_session obeys it, whatever the policy says. */

@@ -23,8 +23,8 @@ static bool index_seeded;
 
 static int take_index(const kiln_sandbox_policy *policy, uint32_t *index)
 {
-    uint32_t count = policy->uid_count;
-    if (count == 0 || count > INDEX_MAX) {
+    uint32_t count = kiln_sandbox_session_max(policy);
+    if (count > INDEX_MAX) {
         count = INDEX_MAX;
     }
     if (!index_seeded) {
