@@ -11,7 +11,7 @@ local code_end = { "-c", "print(1)" }
 
 -- `kiln` with one backend more, from `file`.
 local function with(name, file, command, ...)
-  local argv = { "kiln", command, "--set", "engine.backends=noop " .. name,
+  local argv = { "kiln", command, "--set", "engine.backends=noop " .. name, "--set", "engine.backend=noop",
     "--set", ("backend %s.plugin=%s"):format(name, file), ... }
   return tap.run(argv)
 end
@@ -83,6 +83,7 @@ tap.unlike(r.err, "fini was called", "and is not followed by fini")
 
 -- `kiln plugins` tells of the bad one and of the good one beside it.
 r = tap.run_json { "kiln", "plugins", "--json", "--set", "engine.backends=noop no_execute",
+  "--set", "engine.backend=noop",
   "--set", "backend no_execute.plugin=" .. bad .. "no_execute.so" }
 local seen = {}
 for _, plugin in ipairs(r.json or {}) do seen[plugin.name] = plugin end
@@ -93,9 +94,10 @@ tap.like(seen.no_execute and seen.no_execute.error, "needs the callback execute"
 -- Rules of tickets.
 local function misbehave(what, ...)
   return tap.run_json { "kiln", "run", "--json", "-b", "misbehave",
-    "--set", "engine.backends=misbehave", "--set", "chain default.policies=audit",
+    "--set", "engine.backends=misbehave", "--set", "engine.backend=misbehave",
+    "--set", "chain default.policies=audit",
     "--set", "backend misbehave.plugin=" .. bad .. "misbehave.so",
-    "--set", "backend misbehave.do=" .. what, ..., "-c", "x" }
+    "--set", "backend misbehave.do=" .. what, "-c", "x", ... }
 end
 for _, what in ipairs { "well", "twice", "emit", "late", "inside", "foreign", "shape" } do
   r = misbehave(what)
@@ -121,9 +123,10 @@ tap.is(r.code, 124, "never: exit status")
 -- Worker halves.
 local function worker(what, ...)
   return tap.run_json { "kiln", "run", "--json", "-b", "bad_worker",
-    "--set", "engine.backends=bad_worker", "--set", "chain default.policies=audit",
+    "--set", "engine.backends=bad_worker", "--set", "engine.backend=bad_worker",
+    "--set", "chain default.policies=audit",
     "--set", "backend bad_worker.plugin=" .. bad .. "bad_worker.so",
-    "--set", "backend bad_worker.do=" .. what, "--timeout", "2s", ..., "-c", "echoed" }
+    "--set", "backend bad_worker.do=" .. what, "--timeout", "2s", "-c", "echoed", ... }
 end
 r = worker("well")
 tap.is(r.json and r.json.status, "ok", "a worker half that is well")

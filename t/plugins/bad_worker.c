@@ -10,7 +10,6 @@
 #include "bad.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -26,7 +25,9 @@ static bool told(const char *what)
 static void go_wrong(const char *crashes, const char *hangs)
 {
     if (told(crashes)) {
-        raise(SIGSEGV);
+        /* A fault of its own: raise() does nothing to the init of a pid namespace. */
+        volatile char *nothing = NULL;
+        *nothing = 1;
     }
     while (told(hangs)) {
         pause();
