@@ -160,7 +160,7 @@ static int refuse(lua_State *L, kiln_status status)
     if (run == NULL) {
         return luaL_error(L, "not possible here: no execution is running");
     }
-    json_t *text = kiln_json_text(reason, length, REASON_MAX);
+    json_t *text = kiln_policy_text(reason, length, REASON_MAX);
     kiln_result *result = text != NULL
                               ? kiln_policy_run_refuse(run, status, policy_name(run),
                                                        json_string_value(text), NULL)
@@ -196,9 +196,9 @@ static int l_decide(lua_State *L)
     }
     json_t *decision = json_object();
     if (json_object_set_new(decision, "policy", json_string(policy_name(run))) < 0 ||
-        json_object_set_new(decision, "action", kiln_json_text(action, action_length, 128)) < 0 ||
+        json_object_set_new(decision, "action", kiln_policy_text(action, action_length, 128)) < 0 ||
         json_object_set_new(decision, "detail",
-                            kiln_json_text(detail, detail_length, REASON_MAX)) < 0 ||
+                            kiln_policy_text(detail, detail_length, REASON_MAX)) < 0 ||
         json_array_append(run->context.decisions, decision) < 0) {
         json_decref(decision);
         return luaL_error(L, "not enough memory");
@@ -315,6 +315,14 @@ static int l_backends(lua_State *L)
         chain->backends = json_incref(backends);
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, chain->backends_table);
+    return 1;
+}
+
+/* default_backend() -> [engine] backend */
+static int l_default_backend(lua_State *L)
+{
+    const kiln_chain *chain = kiln_lua_of(L)->owner;
+    lua_pushstring(L, chain->policies->default_backend);
     return 1;
 }
 
@@ -472,7 +480,8 @@ void kiln_api_push(lua_State *L)
         {"unavailable", l_unavailable},     {"decide", l_decide},
         {"log", l_log},                     {"json", l_json},
         {"sha256", l_sha256},               {"copy", l_copy},
-        {"backends", l_backends},           {"options", l_options},
+        {"backends", l_backends},           {"default_backend", l_default_backend},
+        {"options", l_options},
     };
     lua_newtable(L);
     for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {

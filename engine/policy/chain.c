@@ -192,7 +192,11 @@ static kiln_result *fail(kiln_policy_run *run, size_t level, const char *name,
     } else {
         kiln_error_set(&message, -EINVAL, "chain %s failed: %s", chain->name, what);
     }
-    kiln_log(KILN_LOG_WARNING, name, "%s", message.text);
+    if (chain->policies->log != NULL) {
+        chain->policies->log(chain->policies->log_user, "warning", name, message.text);
+    } else {
+        kiln_log(KILN_LOG_WARNING, name, "%s", message.text);
+    }
     return kiln_policy_run_refuse(run, deny ? KILN_STATUS_DENIED : KILN_STATUS_UNAVAILABLE, name,
                                   message.text, traceback);
 }

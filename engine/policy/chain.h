@@ -95,6 +95,7 @@ struct kiln_policies {
     size_t count;
     char *default_chain;
     char *scripts;
+    char *default_backend;
     unsigned long serial; /* of the last execution */
     /* kiln.log; NULL: the engine's log */
     void (*log)(void *user, const char *level, const char *policy, const char *text);

@@ -60,7 +60,7 @@ void kiln_lua_push_json(lua_State *L, const json_t *json)
     push_json(L, json, 0);
 }
 
-json_t *kiln_json_text(const char *text, size_t length, size_t most)
+json_t *kiln_policy_text(const char *text, size_t length, size_t most)
 {
     auto_buffer kiln_buffer buffer = KILN_BUFFER_INIT;
     bool cut = length > most;
@@ -162,7 +162,7 @@ static json_t *to_json(lua_State *L, int index, int depth, kiln_error *err)
         const char *text = lua_tolstring(L, index, &length);
         json = json_stringn(text, length);
         if (json == NULL) {
-            json = kiln_json_text(text, length, length);
+            json = kiln_policy_text(text, length, length);
         }
         break;
     }

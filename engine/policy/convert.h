@@ -25,7 +25,7 @@ void kiln_lua_push_json(lua_State *L, const json_t *json);
 json_t *kiln_lua_to_json(lua_State *L, int index, kiln_error *err);
 /* Text that may not be UTF-8, cut to `most` bytes, as a JSON string: other bytes become
  * U+FFFD. New reference or NULL. */
-json_t *kiln_json_text(const char *text, size_t length, size_t most);
+json_t *kiln_policy_text(const char *text, size_t length, size_t most);
 
 /* Pushes the input table of the contract. Longjmps. */
 void kiln_lua_push_request(lua_State *L, const kiln_request *request, const char *session_id);

@@ -78,7 +78,7 @@ const char kiln_glue_lua[] =
     "    analyze = function(code, language) start_analyze(code, language) return take() end,\n"
     "  }\n"
     "  return setmetatable(kiln, { __metatable = false, __index = function(_, key)\n"
-    "    if key == 'backends' then return api.backends() end\n"
+    "    if key == 'backends' or key == 'default_backend' then return api[key]() end\n"
     "    error(\"kiln has no '\" .. tostring(key) .. \"'\", 2)\n"
     "  end })\n"
     "end\n"

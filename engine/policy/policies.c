@@ -156,7 +156,10 @@ int kiln_policies_load(uv_loop_t *loop, kiln_config *config, const char *scripts
     made->clock = kiln_policy_clock_uv(loop);
     made->default_chain = strdup(first != NULL ? first : "default");
     made->scripts = strdup(scripts);
-    int rc = made->default_chain == NULL || made->scripts == NULL
+    const char *backend = kiln_config_string(config, "engine", "backend");
+    made->default_backend = strdup(backend != NULL ? backend : "");
+    int rc = made->default_chain == NULL || made->scripts == NULL ||
+                     made->default_backend == NULL
                  ? kiln_error_set(err, -ENOMEM, "policies: out of memory")
                  : load_chains(made, config, &made->chains, &made->count, err);
     if (rc < 0) {
@@ -195,6 +198,7 @@ void kiln_policies_free(kiln_policies *policies)
     free_chains(policies->chains, policies->count);
     free(policies->default_chain);
     free(policies->scripts);
+    free(policies->default_backend);
     free(policies);
 }
 
