@@ -52,7 +52,7 @@ tap.is(r.out, "2G\n", "SECTION.KEY: the value alone")
 r = config({ "limits.timeout" }, { KILN_CONFIG = main })
 tap.is(r.out, "90s\n", "KILN_CONFIG names the file")
 r = config { "runtime.python.run" }
-tap.like(r.out, "python3 {file}\n$", "the shipped languages are there")
+tap.like(r.out, "python3 %-u {file}\n$", "the shipped languages are there")
 
 -- What it prints is a configuration: read back it is the same.
 tap.write(main, '[sandbox]\nenv = A="x ; y" B=2\n[chain fast]\npolicies = audit\n' ..

@@ -58,7 +58,7 @@ for _, backend in ipairs({ "interpreter", "exec" }) do
   tap.is(r.signal, 11, backend .. ": signal 11")
   tap.is(p.code, 139, backend .. ": exit status 128+11")
 
-  r = run("-b", backend, "--set", "limits.output=1000", "-c", "print('x' * 5000)\nprint('y')")
+  r = run("-b", backend, "--set", "limits.output=1000B", "-c", "print('x' * 5000)\nprint('y')")
   tap.is(r.status, "ok", backend .. ": a flood is cut")
   tap.is(#r.stdout, 1000, backend .. ": at the limit")
   tap.is(r.truncated.stdout, 4003, backend .. ": and counted")
