@@ -5,6 +5,7 @@
  * b_c of [policy a] or key c of [policy a_b]. A variable that is not ours but nearly is
  * (KILN_LIMIT_MEMORY) is refused: it would be a limit that somebody believes in. Any other
  * KILN_... is somebody else's and left alone. */
+#include "config/reader.h"
 #include "config/store.h"
 
 #include <errno.h>
@@ -166,6 +167,12 @@ static int put_member(kiln_config *config, const kiln_section_spec *spec, const 
 static int keep(kiln_config *config, const kiln_section_spec *spec, const variable *v,
                 kiln_error *err)
 {
+    if (kiln_ini_value_check(v->name, strlen(v->name), err) < 0) {
+        return kiln_error_wrap(err, "environment %s_...", spec->name);
+    }
+    if (kiln_ini_value_check(v->value, strlen(v->value), err) < 0) {
+        return kiln_error_wrap(err, "environment %s", v->name);
+    }
     kiln_pending *grown =
         kiln_arena_alloc(&config->arena, (config->pending_count + 1) * sizeof(*grown));
     const char *name = kiln_arena_text(&config->arena, v->name, strlen(v->name));

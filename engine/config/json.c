@@ -7,7 +7,7 @@
 static json_t *source_of(const kiln_place *place)
 {
     char text[KILN_PLACE_MAX];
-    return json_string(
+    return kiln_text_to_json(
         place->layer == KILN_FROM_SET ? "--set" : kiln_place_text(place, text, sizeof(text)));
 }
 
@@ -30,12 +30,12 @@ static int add_setting(json_t *all, const kiln_config_section *section,
 {
     const kiln_key *key = setting->key;
     return json_array_append_new(
-        all,
-        json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:s, s:s}", "section", section->title,
-                  "key", key->name, "value", kiln_value_to_json(key, &setting->value),
-                  "default", default_of(section, key), "type", kiln_schema_type_name(key->type),
-                  "unit", kiln_schema_unit(key->type), "source", source_of(&setting->place),
-                  "help", key->help, "text", setting->value.text));
+        all, json_pack(
+                 "{s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:o, s:o}", "section", section->title,
+                 "key", key->name, "value", kiln_value_to_json(key, &setting->value), "default",
+                 default_of(section, key), "type", kiln_schema_type_name(key->type), "unit",
+                 kiln_schema_unit(key->type), "source", source_of(&setting->place), "help",
+                 kiln_text_to_json(key->help), "text", kiln_text_to_json(setting->value.text)));
 }
 
 static int add_undeclared(json_t *all, const char *section, const char *key, const char *text,

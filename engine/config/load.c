@@ -55,6 +55,9 @@ static int set_one(kiln_config *config, const char *text, kiln_error *err)
     if (dot == NULL || dot <= text) {
         return bad_assignment(text, err);
     }
+    if (kiln_ini_value_check(text, (size_t)(equals - text), err) < 0) {
+        return kiln_error_wrap(err, "--set");
+    }
     char *title = trimmed(&config->arena, text, (size_t)(dot - text));
     char *key = trimmed(&config->arena, dot + 1, (size_t)(equals - dot - 1));
     char *value = trimmed(&config->arena, equals + 1, strlen(equals + 1));

@@ -166,7 +166,7 @@ const char kiln_schema_preamble[] =
     "#   lists      words with spaces or commas between; quotes keep them in a word\n"
     "#   paths      relative ones begin at the folder of the file that says them\n"
     "#\n"
-    "# Other files, before the first section; names with * or ? may match nothing. They\n"
+    "# Other files, before the first section; names with * ? or [ may match nothing. They\n"
     "# count as a part of this file, so that no key may stand in both.\n"
     "#include = conf.d/*.ini\n";
 

@@ -1,5 +1,6 @@
 #include "config/value.h"
 
+#include "base/utf8.h"
 #include "config/config.h"
 #include "config/place.h"
 #include "config/reader.h"
@@ -315,6 +316,15 @@ int kiln_value_parse(const kiln_key *key, const char *text, const char *base, ki
     return value->plain == NULL ? kiln_error_set(err, ENOMEM, "out of memory") : 0;
 }
 
+json_t *kiln_text_to_json(const char *text)
+{
+    auto_buffer kiln_buffer valid = KILN_BUFFER_INIT;
+    if (kiln_utf8_append(&valid, text, strlen(text), false) < 0) {
+        return NULL;
+    }
+    return json_stringn(valid.data != NULL ? valid.data : "", valid.length);
+}
+
 json_t *kiln_value_to_json(const kiln_key *key, const kiln_value *value)
 {
     if (value->words != NULL) {
@@ -338,6 +348,6 @@ json_t *kiln_value_to_json(const kiln_key *key, const kiln_value *value)
     case KILN_OPTION_SIZE:
         return json_integer(value->number);
     default:
-        return json_string(value->text);
+        return kiln_text_to_json(value->text);
     }
 }

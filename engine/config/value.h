@@ -23,6 +23,8 @@ typedef struct kiln_value {
 int kiln_value_parse(const kiln_key *key, const char *text, const char *base, kiln_arena *arena,
                      kiln_value *value, kiln_error *err);
 
+/* A path may hold bytes that are not UTF-8: they become U+FFFD. New reference or NULL. */
+json_t *kiln_text_to_json(const char *text);
 /* Number, boolean, string, array, or null when empty. New reference; NULL: no memory. */
 json_t *kiln_value_to_json(const kiln_key *key, const kiln_value *value);
 

@@ -451,6 +451,9 @@ static void test_environment(void **state)
     refuses_environment("KILN_RUNTIME_PYTHON_RUNS=x",
                         "environment KILN_RUNTIME_PYTHON_RUNS: names no key of [runtime "
                         "LANGUAGE] (extensions, compile, run, version); correct or unset it");
+    refuses_environment("KILN_POLICY_X_Y=\xff",
+                        "environment KILN_POLICY_X_Y: bytes that are not UTF-8; write it in "
+                        "UTF-8");
     static const char *const environ_[] = {"KILN_CONFIG=/x",
                                            "KILN_HOME=/somebody/elses",
                                            "KILNMEMORY=1",
@@ -479,6 +482,7 @@ static void test_set(void **state)
     refuses_set("limit.memory=1G",
                 "--set limit.memory: unknown section [limit], did you mean [limits]?");
     refuses_set("memory=1G", "--set memory=1G: write --set limits.memory=VALUE");
+    refuses_set("policy.\xff.x=1", "--set: bytes that are not UTF-8; write it in UTF-8");
     refuses_set("limits.memory",
                 "--set limits.memory: write --set SECTION.KEY=VALUE, as in limits.memory=1G");
     refuses_set(".memory=1G",
@@ -838,6 +842,31 @@ static void test_find_file(void **state)
     unsetenv("XDG_CONFIG_HOME");
 }
 
+/* A folder's name may be any bytes; what is told of it is UTF-8. */
+static void test_folder_that_is_not_utf8(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/kiln-config-\xff-XXXXXX", file[64], want[96];
+    assert_non_null(mkdtemp(folder));
+    snprintf(file, sizeof(file), "%s/k.ini", folder);
+    FILE *made = fopen(file, "we");
+    assert_non_null(made);
+    fputs("[engine]\nscripts = s\n", made);
+    fclose(made);
+    const kiln_config_sources sources = {.file = file};
+    kiln_error err = KILN_ERROR_INIT;
+    kiln_config *config = NULL;
+    int rc = kiln_config_load(&sources, &config, &err);
+    unlink(file);
+    rmdir(folder);
+    assert_int_equal(rc, 0);
+    snprintf(want, sizeof(want), "%s/s", folder);
+    assert_string_equal(kiln_config_string(config, "engine", "scripts"), want);
+    auto_json json_t *all = kiln_config_to_json(config);
+    assert_non_null(all);
+    kiln_config_free(config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -865,6 +894,7 @@ int main(void)
         cmocka_unit_test(test_flood),
         cmocka_unit_test(test_unreadable),
         cmocka_unit_test(test_find_file),
+        cmocka_unit_test(test_folder_that_is_not_utf8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
