@@ -65,4 +65,11 @@ int kiln_seccomp_load(kiln_error *err);
 /* 0, or -errno when this process has no filter. */
 int kiln_seccomp_verify(kiln_error *err);
 
+/* ---- cgroup.c */
+
+/* Removes this process's own subtree; runs by itself at exit. */
+void kiln_cgroup_leave(void);
+/* "memory (v1), pids (v1)": what kiln_cgroup_init found. */
+void kiln_cgroup_describe(char *text, size_t size);
+
 #endif

@@ -1,0 +1,467 @@
+/* cgroup.c - the engine's groups: one subtree "kiln-PID-STARTTIME" in each hierarchy
+ * that is of use, a group below it for each session. The start time tells a living
+ * engine's subtree from that of a dead one whose pid was given again. */
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "sandbox/cgroup_detect.h"
+#include "sandbox/cgroup_files.h"
+#include "sandbox/steps.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define LEAF ".engine" /* v2: where the engine itself must move, out of its groups' way */
+
+struct kiln_cgroup {
+    char name[80];
+    int folders[KILN_CGROUP_PLACES_MAX]; /* parallel to the layout's places */
+    int procs[KILN_CGROUP_PLACES_MAX];
+    int count;
+};
+
+/* A group whose processes were killed and that the kernel still holds. */
+struct dying {
+    struct dying *next;
+    int place;
+    char name[80];
+};
+
+/* The engine's, single-threaded. */
+static struct {
+    kiln_cgroup_layout layout;
+    int tops[KILN_CGROUP_PLACES_MAX];  /* the own group of each place */
+    int trees[KILN_CGROUP_PLACES_MAX]; /* kiln-PID-START in it, -1: not made */
+    char tree_name[64];
+    pid_t owner;
+    bool moved_to_leaf;
+    unsigned serial;
+    struct dying *dying;
+} engine = {.tops = {-1, -1, -1}, .trees = {-1, -1, -1}};
+
+static char *read_whole(const char *path)
+{
+    auto_fclose FILE *file = fopen(path, "re");
+    char *text = NULL;
+    size_t size = 0;
+    if (file != NULL && getdelim(&text, &size, '\0', file) < 0) {
+        free(text);
+        text = NULL;
+    }
+    return text;
+}
+
+/* Field 22 of /proc/PID/stat, in clock ticks since boot; 0: no such process. The
+ * command in field 2 may hold anything, its last ")" ends it. */
+static unsigned long long start_time(pid_t pid)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    auto_free char *text = read_whole(path);
+    const char *at = text != NULL ? strrchr(text, ')') : NULL;
+    unsigned long long ticks = 0;
+    for (int field = 2; at != NULL && field < 22; field++) {
+        at = strchr(at + 1, ' ');
+    }
+    return at != NULL && sscanf(at, "%llu", &ticks) == 1 ? ticks : 0;
+}
+
+static int open_folder(int at, const char *name)
+{
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+/* ------------------------------------------------------------------- removal */
+
+/* Kills and removes `name` below `parent` with what is in it; -EBUSY while the kernel
+ * is still busy dying. */
+static int remove_tree(int parent, const char *name, bool unified, int depth)
+{
+    auto_close int folder = open_folder(parent, name);
+    if (folder < 0) {
+        return folder == -ENOENT ? 0 : folder;
+    }
+    kiln_cgroup_kill(folder, unified);
+    int rc = 0;
+    int copy = depth > 0 ? fcntl(folder, F_DUPFD_CLOEXEC, 3) : -1;
+    DIR *entries = copy >= 0 ? fdopendir(copy) : NULL;
+    if (entries == NULL && copy >= 0) {
+        close(copy);
+    }
+    struct dirent *entry = NULL;
+    while (entries != NULL && (entry = readdir(entries)) != NULL) {
+        struct stat what;
+        if (entry->d_name[0] != '.' &&
+            fstatat(folder, entry->d_name, &what, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISDIR(what.st_mode)) {
+            int inner = remove_tree(folder, entry->d_name, unified, depth - 1);
+            rc = inner < 0 ? inner : rc;
+        }
+    }
+    if (entries != NULL) {
+        closedir(entries);
+    }
+    if (unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT) {
+        rc = -errno;
+    }
+    return rc;
+}
+
+static bool is_dead_engines(const char *name)
+{
+    int pid = 0;
+    unsigned long long started = 0;
+    int used = 0;
+    if (sscanf(name, "kiln-%d-%llu%n", &pid, &started, &used) != 2 || pid <= 0 ||
+        (name[used] != '\0' && strcmp(name + used, LEAF) != 0)) {
+        return false;
+    }
+    return start_time(pid) != started;
+}
+
+int kiln_cgroup_sweep(void)
+{
+    int removed = 0;
+    for (int i = 0; i < engine.layout.count; i++) {
+        int copy = engine.tops[i] >= 0 ? open_folder(engine.tops[i], ".") : -1;
+        DIR *entries = copy >= 0 ? fdopendir(copy) : NULL;
+        if (entries == NULL) {
+            if (copy >= 0) {
+                close(copy);
+            }
+            continue;
+        }
+        struct dirent *entry = NULL;
+        while ((entry = readdir(entries)) != NULL) {
+            if (is_dead_engines(entry->d_name) &&
+                remove_tree(engine.tops[i], entry->d_name, engine.layout.places[i].unified, 3) ==
+                    0) {
+                removed++;
+            }
+        }
+        closedir(entries);
+    }
+    return removed;
+}
+
+/* What could not be removed at once is tried again whenever a group comes or goes. */
+static void bury(void)
+{
+    struct dying **at = &engine.dying;
+    while (*at != NULL) {
+        struct dying *one = *at;
+        if (remove_tree(engine.trees[one->place], one->name,
+                        engine.layout.places[one->place].unified, 1) == -EBUSY) {
+            at = &one->next;
+            continue;
+        }
+        *at = one->next;
+        free(one);
+    }
+}
+
+static void bury_later(int place, const char *name)
+{
+    struct dying *one = calloc(1, sizeof(*one));
+    if (one == NULL) {
+        return; /* removed at exit with the whole tree */
+    }
+    one->place = place;
+    snprintf(one->name, sizeof(one->name), "%s", name);
+    one->next = engine.dying;
+    engine.dying = one;
+}
+
+/* At exit: what died a moment ago may take the kernel a moment to forget. */
+void kiln_cgroup_leave(void)
+{
+    enum { TRIES = 50 };
+    if (engine.owner != getpid()) {
+        return; /* a fork that calls exit() owns none of this */
+    }
+    for (int i = 0; i < engine.layout.count; i++) {
+        bool unified = engine.layout.places[i].unified;
+        if (engine.trees[i] < 0) {
+            continue;
+        }
+        for (int k = 0; k < TRIES; k++) {
+            if (remove_tree(engine.tops[i], engine.tree_name, unified, 2) != -EBUSY) {
+                break;
+            }
+            nanosleep(&(struct timespec){0, 2000000}, NULL);
+        }
+        close(engine.trees[i]);
+        engine.trees[i] = -1;
+    }
+    for (struct dying *one = engine.dying; one != NULL; one = engine.dying) {
+        engine.dying = one->next;
+        free(one);
+    }
+    engine.layout.count = 0;
+}
+
+/* ---------------------------------------------------------------------- start */
+
+/* v2 allows no processes beside children that have controllers: move into a leaf.
+ * Works when nothing else lives in the own group, as in a scope of one's own. */
+static int enable_v2(int top, kiln_error *err)
+{
+    int rc = kiln_cgroup_enable_controllers(top);
+    if (rc != -EBUSY) {
+        return rc < 0 ? kiln_error_errno(err, rc, "cgroup: v2 controllers are not delegated") : 0;
+    }
+    char leaf[80];
+    char procs[96];
+    snprintf(leaf, sizeof(leaf), "%s%s", engine.tree_name, LEAF);
+    snprintf(procs, sizeof(procs), "%s/cgroup.procs", leaf);
+    if (mkdirat(top, leaf, 0755) < 0 && errno != EEXIST) {
+        return kiln_error_errno(err, errno, "cgroup: making a leaf for the engine");
+    }
+    rc = kiln_cgroup_write(top, procs, "0");
+    if (rc == 0) {
+        rc = kiln_cgroup_enable_controllers(top);
+        if (rc < 0) {
+            (void)kiln_cgroup_write(top, "cgroup.procs", "0");
+        }
+    }
+    if (rc < 0) {
+        unlinkat(top, leaf, AT_REMOVEDIR);
+        return kiln_error_errno(err, rc,
+                                "cgroup: v2 group is shared with other processes; start the engine "
+                                "in one of its own (systemd-run --scope -p Delegate=yes, with "
+                                "--user when not root)");
+    }
+    engine.moved_to_leaf = true;
+    return 0;
+}
+
+static int open_place(int i, kiln_error *err)
+{
+    const kiln_cgroup_place *place = &engine.layout.places[i];
+    engine.tops[i] = open_folder(AT_FDCWD, place->path);
+    if (engine.tops[i] < 0) {
+        return kiln_error_errno(err, engine.tops[i], "cgroup: %s", place->path);
+    }
+    if (place->unified) {
+        int rc = enable_v2(engine.tops[i], err);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    if (mkdirat(engine.tops[i], engine.tree_name, 0755) < 0) {
+        return kiln_error_errno(err, errno,
+                                "cgroup: making %s/%s; run as root, or in a delegated group",
+                                place->path, engine.tree_name);
+    }
+    engine.trees[i] = open_folder(engine.tops[i], engine.tree_name);
+    if (engine.trees[i] < 0) {
+        return kiln_error_errno(err, engine.trees[i], "cgroup: %s/%s", place->path,
+                                engine.tree_name);
+    }
+    if (place->unified) {
+        int rc = kiln_cgroup_enable_controllers(engine.trees[i]);
+        if (rc < 0) {
+            return kiln_error_errno(err, rc, "cgroup: controllers below %s/%s", place->path,
+                                    engine.tree_name);
+        }
+    }
+    return 0;
+}
+
+static void close_place(int i)
+{
+    if (engine.trees[i] >= 0) {
+        close(engine.trees[i]);
+        unlinkat(engine.tops[i], engine.tree_name, AT_REMOVEDIR);
+    }
+    if (engine.tops[i] >= 0) {
+        close(engine.tops[i]);
+    }
+    engine.trees[i] = -1;
+    engine.tops[i] = -1;
+}
+
+int kiln_cgroup_init(kiln_error *err)
+{
+    if (engine.owner == getpid()) {
+        return engine.layout.count > 0 ? 0 : kiln_error_set(err, -ENOENT, "cgroup: none");
+    }
+    auto_free char *mountinfo = read_whole("/proc/self/mountinfo");
+    auto_free char *cgroup = read_whole("/proc/self/cgroup");
+    if (mountinfo == NULL || cgroup == NULL) {
+        return kiln_error_set(err, -ENOENT, "cgroup: /proc/self/mountinfo cannot be read");
+    }
+    int rc = kiln_cgroup_parse(mountinfo, cgroup, &engine.layout, err);
+    if (rc < 0) {
+        return rc;
+    }
+    snprintf(engine.tree_name, sizeof(engine.tree_name), "kiln-%d-%llu", (int)getpid(),
+             start_time(getpid()));
+    kiln_error first = KILN_ERROR_INIT;
+    unsigned roles = 0;
+    int kept = 0;
+    for (int i = 0; i < engine.layout.count; i++) {
+        kiln_error failed = KILN_ERROR_INIT;
+        if (open_place(i, &failed) < 0) {
+            close_place(i);
+            first = first.code == 0 ? failed : first;
+            continue;
+        }
+        roles |= engine.layout.places[i].roles;
+        engine.layout.places[kept] = engine.layout.places[i];
+        int top = engine.tops[i];
+        int tree = engine.trees[i];
+        engine.tops[i] = engine.trees[i] = -1;
+        engine.tops[kept] = top;
+        engine.trees[kept++] = tree;
+    }
+    engine.layout.count = kept;
+    unsigned needed = (1U << KILN_CGROUP_MEMORY) | (1U << KILN_CGROUP_PIDS);
+    if ((roles & needed) != needed) {
+        /* Half a cgroup would be believed to be a whole one. */
+        for (int i = 0; i < kept; i++) {
+            close_place(i);
+        }
+        engine.layout.count = 0;
+        *err = first;
+        return first.code != 0 ? first.code
+                               : kiln_error_set(err, -ENOENT, "cgroup: memory and pids are not both there");
+    }
+    engine.owner = getpid();
+    if (atexit(kiln_cgroup_leave) != 0) {
+        kiln_log(KILN_LOG_WARNING, "cgroup", "groups will be left for the next engine to sweep");
+    }
+    return 0;
+}
+
+/* --------------------------------------------------------------------- groups */
+
+static void close_group(kiln_cgroup *group)
+{
+    for (int i = 0; i < group->count; i++) {
+        if (group->procs[i] >= 0) {
+            close(group->procs[i]);
+        }
+        if (group->folders[i] >= 0) {
+            close(group->folders[i]);
+        }
+    }
+    free(group);
+}
+
+static int make_folder(kiln_cgroup *group, int i, kiln_error *err)
+{
+    group->folders[i] = group->procs[i] = -1;
+    group->count = i + 1;
+    if (mkdirat(engine.trees[i], group->name, 0755) < 0) {
+        return kiln_error_errno(err, errno, "cgroup: making %s", group->name);
+    }
+    group->folders[i] = open_folder(engine.trees[i], group->name);
+    if (group->folders[i] < 0) {
+        return kiln_error_errno(err, group->folders[i], "cgroup: opening %s", group->name);
+    }
+    group->procs[i] = openat(group->folders[i], "cgroup.procs", O_WRONLY | O_CLOEXEC);
+    if (group->procs[i] < 0) {
+        return kiln_error_errno(err, errno, "cgroup: opening %s/cgroup.procs", group->name);
+    }
+    return 0;
+}
+
+kiln_cgroup *kiln_cgroup_create(const char *name, const kiln_limits *limits, kiln_error *err)
+{
+    err->code = 0;
+    err->text[0] = '\0';
+    if (engine.owner != getpid() || engine.layout.count == 0) {
+        return NULL;
+    }
+    bury();
+    kiln_cgroup *group = calloc(1, sizeof(*group));
+    if (group == NULL) {
+        kiln_error_set(err, -ENOMEM, "cgroup: out of memory");
+        return NULL;
+    }
+    /* A number of its own: the group of an earlier session of this name may still be
+     * dying. And no name from outside becomes a path. */
+    int used = snprintf(group->name, sizeof(group->name), "%u-%.60s", ++engine.serial, name);
+    for (int i = 0; i < used && group->name[i] != '\0'; i++) {
+        if (strchr("/\n. ", group->name[i]) != NULL) {
+            group->name[i] = '_';
+        }
+    }
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < engine.layout.count; i++) {
+        rc = make_folder(group, i, err);
+    }
+    if (rc == 0) {
+        rc = kiln_cgroup_set_limits(group, limits, err);
+    }
+    if (rc < 0) {
+        kiln_cgroup_destroy(group);
+        return NULL;
+    }
+    return group;
+}
+
+void kiln_cgroup_describe(char *text, size_t size)
+{
+    static const char *const names[] = {"memory", "pids", "cpuacct"};
+    size_t used = 0;
+    text[0] = '\0';
+    for (int i = 0; i < engine.layout.count; i++) {
+        const kiln_cgroup_place *place = &engine.layout.places[i];
+        for (int role = 0; role < KILN_CGROUP_ROLES && used < size; role++) {
+            if ((place->roles & (1U << role)) != 0) {
+                int more = snprintf(text + used, size - used, "%s%s (%s)", used > 0 ? ", " : "",
+                                    names[role], place->unified ? "v2" : "v1");
+                used += more > 0 ? (size_t)more : 0;
+            }
+        }
+    }
+}
+
+const int *kiln_cgroup_fds(const kiln_cgroup *group, int *count)
+{
+    *count = group->count;
+    return group->procs;
+}
+
+int kiln_cgroup_set_limits(kiln_cgroup *group, const kiln_limits *limits, kiln_error *err)
+{
+    for (int i = 0; i < group->count; i++) {
+        const kiln_cgroup_place *place = &engine.layout.places[i];
+        int rc = kiln_cgroup_write_limits(group->folders[i], place->unified, place->roles, limits,
+                                          err);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+void kiln_cgroup_read(const kiln_cgroup *group, kiln_cgroup_usage *usage)
+{
+    *usage = (kiln_cgroup_usage){.cpu_ms = -1};
+    for (int i = 0; i < group->count; i++) {
+        const kiln_cgroup_place *place = &engine.layout.places[i];
+        kiln_cgroup_read_usage(group->folders[i], place->unified, place->roles, usage);
+    }
+}
+
+void kiln_cgroup_destroy(kiln_cgroup *group)
+{
+    bury();
+    for (int i = 0; i < group->count; i++) {
+        int rc = remove_tree(engine.trees[i], group->name, engine.layout.places[i].unified, 1);
+        if (rc == -EBUSY) {
+            bury_later(i, group->name);
+        } else if (rc < 0) {
+            kiln_log(KILN_LOG_WARNING, "cgroup", "removing %s: %s", group->name, strerror(-rc));
+        }
+    }
+    close_group(group);
+}

@@ -1,0 +1,167 @@
+#include "sandbox/cgroup_files.h"
+
+#include "base/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+int kiln_cgroup_write(int group, const char *file, const char *text)
+{
+    auto_close int fd = openat(group, file, O_WRONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    ssize_t length = (ssize_t)strlen(text);
+    ssize_t written = write(fd, text, (size_t)length);
+    return written < 0 ? -errno : written == length ? 0 : -EIO;
+}
+
+static int write_number(int group, const char *file, uint64_t value, const char *unlimited)
+{
+    char text[32];
+    snprintf(text, sizeof(text), "%" PRIu64, value);
+    return kiln_cgroup_write(group, file, value > 0 ? text : unlimited);
+}
+
+static bool read_text(int group, const char *file, char *text, size_t size)
+{
+    auto_close int fd = openat(group, file, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : read(fd, text, size - 1);
+    if (length < 0) {
+        return false;
+    }
+    text[length] = '\0';
+    return true;
+}
+
+static bool read_number(int group, const char *file, uint64_t *value)
+{
+    char text[64];
+    return read_text(group, file, text, sizeof(text)) && sscanf(text, "%" SCNu64, value) == 1;
+}
+
+/* "KEY VALUE" lines. */
+static bool read_key(int group, const char *file, const char *key, uint64_t *value)
+{
+    char text[2048];
+    if (!read_text(group, file, text, sizeof(text))) {
+        return false;
+    }
+    size_t length = strlen(key);
+    for (const char *line = text; line != NULL && *line != '\0';) {
+        if (strncmp(line, key, length) == 0 && line[length] == ' ') {
+            return sscanf(line + length, "%" SCNu64, value) == 1;
+        }
+        line = strchr(line, '\n');
+        line = line != NULL ? line + 1 : NULL;
+    }
+    return false;
+}
+
+/* With swap a limit on memory alone would be none. The sum may never be below the
+ * memory's own limit, so which of the two goes first depends on the direction. */
+static int limit_memory_v1(int group, uint64_t memory)
+{
+    int swap = write_number(group, "memory.memsw.limit_in_bytes", memory, "-1");
+    int rc = write_number(group, "memory.limit_in_bytes", memory, "-1");
+    if (rc == 0 && swap == -EINVAL) {
+        swap = write_number(group, "memory.memsw.limit_in_bytes", memory, "-1");
+    }
+    if (rc == 0 && swap != 0 && swap != -ENOENT) {
+        rc = swap;
+    }
+    return rc;
+}
+
+static int limit_memory_v2(int group, uint64_t memory)
+{
+    int rc = write_number(group, "memory.max", memory, "max");
+    int swap = kiln_cgroup_write(group, "memory.swap.max", memory > 0 ? "0" : "max");
+    return rc == 0 && swap != 0 && swap != -ENOENT ? swap : rc;
+}
+
+int kiln_cgroup_write_limits(int group, bool unified, unsigned roles, const kiln_limits *limits,
+                             kiln_error *err)
+{
+    if ((roles & (1U << KILN_CGROUP_MEMORY)) != 0) {
+        int rc = unified ? limit_memory_v2(group, limits->memory)
+                         : limit_memory_v1(group, limits->memory);
+        if (rc < 0) {
+            return kiln_error_errno(err, rc, "cgroup: limiting memory to %" PRIu64 " bytes",
+                                    limits->memory);
+        }
+    }
+    if ((roles & (1U << KILN_CGROUP_PIDS)) != 0) {
+        int rc = write_number(group, "pids.max", limits->processes, "max");
+        if (rc < 0) {
+            return kiln_error_errno(err, rc, "cgroup: limiting processes to %" PRIu64,
+                                    limits->processes);
+        }
+    }
+    return 0;
+}
+
+void kiln_cgroup_read_usage(int group, bool unified, unsigned roles, kiln_cgroup_usage *usage)
+{
+    uint64_t value = 0;
+    if ((roles & (1U << KILN_CGROUP_MEMORY)) != 0) {
+        if (read_number(group, unified ? "memory.peak" : "memory.max_usage_in_bytes", &value)) {
+            usage->max_memory_bytes = value;
+        }
+        if (read_key(group, unified ? "memory.events" : "memory.oom_control", "oom_kill", &value)) {
+            usage->oom_kills = value;
+        }
+    }
+    if ((roles & (1U << KILN_CGROUP_PIDS)) != 0 &&
+        read_key(group, "pids.events", "max", &value)) {
+        usage->pids_refused = value;
+    }
+    if ((roles & (1U << KILN_CGROUP_CPU_USAGE)) != 0) {
+        if (unified && read_key(group, "cpu.stat", "usage_usec", &value)) {
+            usage->cpu_ms = (double)value / 1e3;
+        } else if (!unified && read_number(group, "cpuacct.usage", &value)) {
+            usage->cpu_ms = (double)value / 1e6;
+        }
+    }
+}
+
+void kiln_cgroup_kill(int group, bool unified)
+{
+    if (unified && kiln_cgroup_write(group, "cgroup.kill", "1") == 0) {
+        return;
+    }
+    auto_close int fd = openat(group, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+    auto_fclose FILE *procs = fd >= 0 ? fdopen(fd, "r") : NULL;
+    if (procs == NULL) {
+        return;
+    }
+    fd = -1; /* the stream's now */
+    long pid = 0;
+    while (fscanf(procs, "%ld", &pid) == 1) {
+        /* 0: in another pid namespace, not ours to name. 1 and ourselves: never. */
+        if (pid > 1 && pid != getpid()) {
+            kill((pid_t)pid, SIGKILL);
+        }
+    }
+}
+
+int kiln_cgroup_enable_controllers(int group)
+{
+    char have[512];
+    if (!read_text(group, "cgroup.controllers", have, sizeof(have))) {
+        return -errno;
+    }
+    if (strstr(have, "memory") == NULL || strstr(have, "pids") == NULL) {
+        return -ENOTSUP;
+    }
+    int rc = kiln_cgroup_write(group, "cgroup.subtree_control", "+memory +pids");
+    if (rc == 0 && strstr(have, "cpu ") != NULL) {
+        /* cpu.stat counts without it; the controller is for shares only. */
+        (void)kiln_cgroup_write(group, "cgroup.subtree_control", "+cpu");
+    }
+    return rc;
+}
