@@ -64,8 +64,13 @@ for _, backend in ipairs { "interpreter", "exec" } do
   process, pids = start(backend)
   C.kill(process.pid, posix.SIGKILL)
   process:wait()
-  tap.no_leaks(before, backend .. ": the engine killed -9 leaves no process, mount or file")
-  -- its cgroup is swept by the next engine
+  local left = {}
+  for _, line in ipairs(tap.leaks(before, 2)) do
+    if not line:find("^control group") then left[#left + 1] = line end
+  end
+  tap.is(table.concat(left, "\n"), "",
+    backend .. ": the engine killed -9 leaves no process, mount or file")
+  -- its cgroup has nobody left to remove it: the next engine does
   tap.is(tap.run { "kiln", "run", "-b", backend, "-c", "print(1)" }.out, "1\n",
     backend .. ": the next one works")
   tap.no_leaks(before, backend .. ": and clears what was left")
