@@ -178,15 +178,16 @@ static int decode_cell(json_t *json, cell_request *request)
     json_t *args;
     json_t *env;
     json_int_t count;
-    const char *base64 = NULL;
     size_t code_length;
     request->cell.size = sizeof(request->cell);
-    if (json_unpack(json, "{s:I,s:s%,s:s?,s:I,s:o,s:o,s:s?}", "id", &request->id, "code",
-                    &request->cell.code, &code_length, "cell_id", &request->cell.cell_id,
-                    "execution_count", &count, "args", &args, "env", &env, "stdin",
-                    &base64) < 0) {
+    if (json_unpack(json, "{s:I,s:s%,s:I,s:o,s:o}", "id", &request->id, "code",
+                    &request->cell.code, &code_length, "execution_count", &count, "args", &args,
+                    "env", &env) < 0) {
         return -EPROTO;
     }
+    /* Both may be null. */
+    request->cell.cell_id = json_string_value(json_object_get(json, "cell_id"));
+    const char *base64 = json_string_value(json_object_get(json, "stdin"));
     request->cell.code_length = code_length;
     request->cell.execution_count = (uint64_t)count;
     request->args = string_array(args);
