@@ -4,7 +4,7 @@ local tap = require("tap")
 local before = tap.snapshot()
 local readme = tap.read("README.md")
 local folder = tap.tempdir()
-local root = tap.build:match("^(.*)/[^/]+$")
+local root = tap.root
 
 -- ```lua, c and ini blocks whose first line names the file.
 local made = {}

@@ -184,6 +184,7 @@ end
 
 -- The folder of the build under test, and its kiln.
 tap.build = absolute(os.getenv("KILN_BUILD") or "build")
+tap.root = absolute(".")
 tap.kiln = absolute(os.getenv("KILN") or (tap.build .. "/kiln"))
 
 local function environment(extra)
