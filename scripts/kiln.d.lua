@@ -1,0 +1,182 @@
+---@meta
+-- What policies see, for the Lua language server (Lua.workspace.library).
+
+---@class kiln.Limits
+---@field cpu? number milliseconds
+---@field memory? number bytes
+---@field processes? number
+---@field output? number bytes of a stream
+---@field disk? number bytes
+---@field files? number
+---@field open_files? number
+---@field file_size? number bytes
+
+---@class kiln.InputFile
+---@field name string
+---@field mime_type? string
+---@field size? number bytes; nil where the engine reads it from a path
+
+--- What is to be run. A policy may change it, better a kiln.copy of it. A wrong type or an
+--- unknown field is an error of the policy when it reaches the innermost next or kiln.run.
+---@class kiln.Input
+---@field code string
+---@field language string
+---@field backend? string a wish
+---@field args string[]
+---@field env table<string, string>
+---@field stdin? string
+---@field timeout_ms? number
+---@field limits kiln.Limits what is above the configuration's ceilings is cut to them
+---@field cell_id? string
+---@field session_id string changes are ignored
+---@field input_files kiln.InputFile[] changes are ignored
+
+---@class kiln.Error
+---@field kind "user"|"limit"|"policy"|"system"
+---@field name string
+---@field message string
+---@field traceback? string[]
+
+--- What happened. Read-only; unknown fields are errors; of no use after its execution.
+---@class kiln.Result
+---@field status "ok"|"error"|"timeout"|"limit"|"crashed"|"interrupted"|"denied"|"skipped"|"unavailable"
+---@field success boolean
+---@field exit_code? number
+---@field signal? number
+---@field backend? string
+---@field language string
+---@field stdout string
+---@field stderr string
+---@field outputs table[]
+---@field errors kiln.Error[]
+---@field output_files table[]
+---@field decisions table[]
+---@field duration_ms number
+---@field started_at string
+---@field usage {cpu_ms?: number, max_rss_bytes?: number}
+---@field truncated {stdout: number, stderr: number}
+---@field phases {compile?: number}
+---@field session_id string
+---@field execution_id string
+---@field execution_count number
+---@field cell_id? string
+
+---@class kiln.Notebook
+local notebook = {}
+--- The import lines of the session's earlier cells that succeeded. Awaits.
+---@return string[]? lines, string? failure
+function notebook:get_imports() end
+
+---@class kiln.Context
+---@field session_id string
+---@field execution_id string
+---@field execution_count number 1 for the session's first
+---@field failures number of the session, in a row, before this execution
+---@field options table<string, any> as kiln.options declared them
+---@field policy string its own name
+---@field notebook kiln.Notebook
+local context = {}
+--- Adds to the result's decisions.
+---@param action string
+---@param detail? string
+function context:decide(action, detail) end
+
+--- What is inside of a policy; awaits. May be called again, to run again, until the policy
+--- has returned. Never raises for what happens inside: that is in the result.
+---@alias kiln.Next fun(input: kiln.Input): kiln.Result
+--- A script returns one. It must return a result of this execution.
+---@alias kiln.Policy fun(input: kiln.Input, ctx: kiln.Context, next: kiln.Next): kiln.Result
+
+---@class kiln.Option
+---@field type "string"|"boolean"|"integer"|"duration"|"size"|"list" durations are read as milliseconds, sizes as bytes
+---@field default? any as it would stand in the file; a list may be a table
+---@field help? string
+
+---@class kiln
+---@field version string
+---@field backends table<string, {stateful: boolean, languages: string[]}> "*" stands for every language
+---@field default_backend string [engine] backend
+kiln = {}
+--- Declares the keys of [policy NAME]; once, while the script is loaded.
+---@param options table<string, kiln.Option>
+function kiln.options(options) end
+--- Runs on that backend, past the policies inside. Awaits.
+---@param backend string
+---@param input kiln.Input
+---@return kiln.Result
+function kiln.run(backend, input) end
+--- Runs {backend, input} entries at once; awaits them all.
+---@param list {[1]: string, [2]: kiln.Input}[]
+---@return kiln.Result[]
+function kiln.all(list) end
+--- Runs {backend, input} entries at once; awaits the first, the others are cancelled.
+---@param list {[1]: string, [2]: kiln.Input}[]
+---@return kiln.Result, integer
+function kiln.race(list) end
+--- Awaits.
+---@param time number|string milliseconds, or "1s"
+function kiln.sleep(time) end
+--- What the language's own parser says of the code, without running it. Awaits.
+---@param code string
+---@param language? string
+---@return {imports: string[], import_lines: string[], names: string[], calls: string[], error?: table}? analysis, string? failure
+function kiln.analyze(code, language) end
+---@param reason string
+---@return kiln.Result status denied
+function kiln.deny(reason) end
+---@param reason string
+---@return kiln.Result status unavailable
+function kiln.unavailable(reason) end
+---@param level "error"|"warning"|"info"|"debug"
+---@param text string never code, input or secrets
+function kiln.log(level, text) end
+--- A table of its own, and of the tables in it.
+---@generic T: table
+---@param input T
+---@return T
+function kiln.copy(input) end
+--- Keys in order; functions and cycles are errors.
+---@return string
+function kiln.json(value) end
+---@param text string
+---@return string hexadecimal
+function kiln.sha256(text) end
+
+---@class kiln.Run
+---@field result table the result as JSON has it
+---@field decisions {policy: string, action: string, detail: string}[]
+---@field ran string[] names of the backends, in order
+---@field calls {backend: string, input: kiln.Input}[]
+---@field log {level: string, policy: string, text: string}[]
+---@field slept number milliseconds of the made-up clock
+---@field analyzed number calls of analyze
+
+---@class kiln.Experiment
+---@field policy? string the one under test; or policies, the outermost first
+---@field policies? string[]
+---@field options? table of policy; with policies, by name
+---@field on_failure? "unavailable"|"denied"|table<string, string>
+---@field backends? table<string, function|{run?: function, stateful?: boolean, languages?: string[]}> run(input, number) returns fields of a result
+---@field backend? string the default one
+---@field input? table as the JSON of an input; code is "" by default
+---@field analyze? table|fun(code: string, language: string): table?, string?
+---@field imports? string[] what ctx.notebook:get_imports() gives
+---@field session_id? string
+---@field execution_count? number
+---@field failures? number
+
+--- In NAME_test.lua, run by `kiln test`.
+---@class kiln.Test
+test = {}
+---@param name string
+---@param body fun()
+function test.case(name, body) end
+---@param spec kiln.Experiment
+---@return kiln.Run
+function test.run(spec) end
+function test.ok(condition, name) end
+function test.is(got, want, name) end
+---@param pattern string a Lua pattern
+function test.like(text, pattern, name) end
+---@param run kiln.Run
+function test.decided(run, action, detail) end
