@@ -9,6 +9,27 @@ _trusted_path = [entry for entry in sys.path if entry.startswith(_STANDARD)
 _libraries = {}
 
 
+class _OwnBuiltins:
+    """Puts the builtins back that the code has replaced, as long as the import system
+    works for the runner."""
+
+    def __enter__(self):
+        shared = session._builtins.__dict__
+        self._changed = {
+            name: shared.get(name, self) for name, value in __builtins__.items()
+            if shared.get(name) is not value and name not in ("print", "_")}
+        for name in self._changed:
+            shared[name] = __builtins__[name]
+
+    def __exit__(self, *error):
+        shared = session._builtins.__dict__
+        for name, value in self._changed.items():
+            if value is self:
+                del shared[name]
+            else:
+                shared[name] = value
+
+
 def _is_standard(module):
     spec = getattr(module, "__spec__", None)
     origin = getattr(spec, "origin", None)
@@ -35,8 +56,9 @@ def library(name):
         path = sys.path
         sys.path = list(_trusted_path)
         try:
-            __import__(name)
-            module = sys.modules[name]
+            with _OwnBuiltins():
+                __import__(name)
+                module = sys.modules[name]
         finally:
             sys.path = path
             sys.modules.update(hidden)
