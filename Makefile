@@ -146,7 +146,7 @@ $(BUILD)/t/stub/libkiln-test-stub.so: Makefile
 $(BUILD)/t/unit/%: t/unit/%.c $(UNIT_HELPERS) $(BUILD)/libkiln.a Makefile
 	@mkdir -p $(@D)
 	$(SAY) CC $@
-	$(Q)$(CC) $(ENGINE_CFLAGS) -It/unit $(PKG_CFLAGS) $(HARDENING_LD) $(LDFLAGS) -pie -o $@ $< \
+	$(Q)$(CC) $(ENGINE_CFLAGS) -Wno-unused-result -It/unit $(PKG_CFLAGS) $(HARDENING_LD) $(LDFLAGS) -pie -o $@ $< \
 	  $(UNIT_HELPERS) $(BUILD)/libkiln.a $(CMOCKA) $(PKG_LIBS)
 
 $(BUILD)/t/bench/%: t/bench/%.c $(BUILD)/libkiln.a Makefile

@@ -417,15 +417,15 @@ local function mounts()
   return found
 end
 
--- Control groups of engines that are gone: kiln-PID... of no living process, or
--- without a pid in the name. Another test's engine may be alive beside this one.
+-- Control groups (kiln-PID-...) of engines that were started here: those of other
+-- tests come and go at the same time.
 local function control_groups()
   local found = tree("/sys/fs/cgroup", {}, 4, function(name, folder)
     return folder and name:find("^kiln%-")
   end)
   for path, name in pairs(found) do
     local pid = tonumber(name:match("%d+"))
-    if pid and C.kill(pid, 0) == 0 then found[path] = nil end
+    if not started[pid or 0] then found[path] = nil end
   end
   return found
 end
