@@ -16,8 +16,8 @@ enum {
 };
 
 static const kiln_worker_host *host;
-static pid_t owner;         /* the worker; 0 before start */
-static bool in_cell;        /* changed and read with the GIL held */
+static pid_t owner;  /* the worker; 0 before start */
+static bool in_cell; /* changed and read with the GIL held */
 static pthread_t main_thread;
 static volatile sig_atomic_t armed;       /* SIGINT raises KeyboardInterrupt */
 static volatile sig_atomic_t interrupted; /* SIGINT came while armed */
@@ -425,8 +425,15 @@ static PyMethodDef methods[] = {
 };
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_kiln", "The runner's way out of the worker.", -1, methods,
-    NULL, NULL, NULL, NULL,
+    PyModuleDef_HEAD_INIT,
+    "_kiln",
+    "The runner's way out of the worker.",
+    -1,
+    methods,
+    NULL,
+    NULL,
+    NULL,
+    NULL,
 };
 
 PyObject *kiln_channel_new(const kiln_worker_host *worker_host)

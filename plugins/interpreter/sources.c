@@ -5,26 +5,26 @@
 #include <string.h>
 
 /* The assembler finds the files through the compiler's -I. */
-#define EMBED(name, file)                                                                  \
-    __asm__(".section .rodata.kiln_source,\"a\",@progbits\n"                               \
-            "kiln_source_" #name ":\n"                                                     \
-            ".incbin \"" file "\"\n"                                                       \
-            "kiln_source_end_" #name ":\n"                                                 \
-            ".byte 0\n"                                                                    \
-            ".previous\n");                                                                \
-    extern const char kiln_source_##name[] __attribute__((visibility("hidden")));          \
+#define EMBED(name, file)                                                                      \
+    __asm__(".section .rodata.kiln_source,\"a\",@progbits\n"                                   \
+            "kiln_source_" #name ":\n"                                                         \
+            ".incbin \"" file "\"\n"                                                           \
+            "kiln_source_end_" #name ":\n"                                                     \
+            ".byte 0\n"                                                                        \
+            ".previous\n");                                                                    \
+    extern const char kiln_source_##name[] __attribute__((visibility("hidden")));              \
     extern const char kiln_source_end_##name[] __attribute__((visibility("hidden")));
 
-#define EMBEDDED(X)                                                                        \
-    X(session, "session.py")                                                               \
-    X(imports, "imports.py")                                                               \
-    X(preload, "preload.py")                                                               \
-    X(display, "display.py")                                                               \
-    X(pretty, "pretty.py")                                                                 \
-    X(tracebacks, "tracebacks.py")                                                         \
-    X(figures, "figures.py")                                                               \
-    X(magics, "magics.py")                                                                 \
-    X(ipython, "ipython.py")                                                               \
+#define EMBEDDED(X)                                                                            \
+    X(session, "session.py")                                                                   \
+    X(imports, "imports.py")                                                                   \
+    X(preload, "preload.py")                                                                   \
+    X(display, "display.py")                                                                   \
+    X(pretty, "pretty.py")                                                                     \
+    X(tracebacks, "tracebacks.py")                                                             \
+    X(figures, "figures.py")                                                                   \
+    X(magics, "magics.py")                                                                     \
+    X(ipython, "ipython.py")                                                                   \
     X(analyze, "analyze.py")
 
 EMBEDDED(EMBED)
@@ -33,8 +33,7 @@ static const struct {
     const char *name, *begin, *end;
 } sources[] = {
 #define ENTRY(name, file) {#name, kiln_source_##name, kiln_source_end_##name},
-    EMBEDDED(ENTRY)
-};
+    EMBEDDED(ENTRY)};
 
 const char *kiln_embedded_source(const char *name, size_t *length)
 {

@@ -12,8 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-extern char **environ;
-
 static const kiln_worker_host *host;
 static PyObject *run_start, *run_execute, *run_analyze; /* functions of session.py */
 static PyObject *analysis;                              /* owns analyze's last answer */
@@ -27,7 +25,8 @@ static void log_exception(const char *what)
     PyObject *text = value ? PyObject_Repr(value) : NULL;
     const char *utf8 = text ? PyUnicode_AsUTF8(text) : NULL;
     char line[512];
-    snprintf(line, sizeof(line), "interpreter: %s: %s", what, utf8 ? utf8 : "unknown exception");
+    snprintf(line, sizeof(line), "interpreter: %s: %s", what,
+             utf8 ? utf8 : "unknown exception");
     host->log(KILN_PLUGIN_LOG_ERROR, line);
     PyErr_Clear();
     Py_XDECREF(text);
@@ -177,7 +176,10 @@ static void escaped(kiln_verdict *verdict)
     static const char failure_json[] =
         "{\"name\":\"RuntimeError\",\"value\":\"the cell runner failed\","
         "\"traceback\":[\"RuntimeError: the cell runner failed\"]}";
-    kiln_event event = {sizeof(event), KILN_EVENT_ERROR, 0, 0,
+    kiln_event event = {sizeof(event),
+                        KILN_EVENT_ERROR,
+                        0,
+                        0,
                         interrupt ? interrupt_json : failure_json,
                         (interrupt ? sizeof(interrupt_json) : sizeof(failure_json)) - 1};
     if (interrupt)
@@ -215,9 +217,9 @@ static int execute(const kiln_cell *cell, kiln_verdict *verdict)
     PyObject *arguments[6] = {
         PyUnicode_DecodeUTF8(cell->code, (Py_ssize_t)cell->code_length, "replace"),
         PyLong_FromUnsignedLongLong(cell->execution_count),
-        cell->cell_id ? PyUnicode_DecodeUTF8(cell->cell_id, (Py_ssize_t)strlen(cell->cell_id),
-                                             "replace")
-                      : Py_NewRef(Py_None),
+        cell->cell_id
+            ? PyUnicode_DecodeUTF8(cell->cell_id, (Py_ssize_t)strlen(cell->cell_id), "replace")
+            : Py_NewRef(Py_None),
         cell->stdin_data
             ? PyBytes_FromStringAndSize(cell->stdin_data, (Py_ssize_t)cell->stdin_length)
             : Py_NewRef(Py_None),
