@@ -149,6 +149,11 @@ static int enter_user_single(kiln_error *err)
                                 "kernel.apparmor_restrict_unprivileged_userns, "
                                 "user.max_user_namespaces) or run as root");
     }
+    /* An engine that gave up root by setuid is not dumpable, and its own /proc files
+     * would be root's. */
+    if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0) {
+        return kiln_error_errno(err, errno, "user namespace: dumpable");
+    }
     char map[64];
     int rc = kiln_write_file_at(AT_FDCWD, "/proc/self/setgroups", "deny");
     if (rc == 0) {

@@ -1,0 +1,294 @@
+/* Finding hierarchies in texts of other machines; the files of a group on a prepared
+ * folder; and, where this machine gives groups, a real one. */
+#include "sandbox/cgroup_detect.h"
+#include "sandbox/cgroup_files.h"
+#include "sandbox/sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum {
+    MEMORY = 1 << KILN_CGROUP_MEMORY,
+    PIDS = 1 << KILN_CGROUP_PIDS,
+    USAGE = 1 << KILN_CGROUP_CPU_USAGE,
+};
+
+static kiln_cgroup_layout parse(const char *mountinfo, const char *cgroup, int expected)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    kiln_cgroup_layout layout;
+    assert_int_equal(kiln_cgroup_parse(mountinfo, cgroup, &layout, &err), expected);
+    return layout;
+}
+
+static void pure_v2(void **state)
+{
+    (void)state;
+    kiln_cgroup_layout l =
+        parse("30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n",
+              "0::/user.slice/user-1000.slice/session-2.scope\n", 0);
+    assert_int_equal(l.count, 1);
+    assert_true(l.places[0].unified);
+    assert_int_equal(l.places[0].roles, MEMORY | PIDS | USAGE);
+    assert_string_equal(l.places[0].path,
+                        "/sys/fs/cgroup/user.slice/user-1000.slice/session-2.scope");
+}
+
+static void v1_and_hybrid(void **state)
+{
+    (void)state;
+    kiln_cgroup_layout l = parse(
+        "34 30 0:31 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
+        "35 30 0:32 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n"
+        "38 30 0:35 / /mnt/p rw - cgroup cgroup rw,pids\n"
+        "40 30 0:37 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n",
+        "8:pids:/\n4:memory:/a/b\n2:cpu,cpuacct:/c\n1:name=systemd:/x\n0::/u\n", 0);
+    assert_int_equal(l.count, 3);
+    assert_string_equal(l.places[0].path, "/sys/fs/cgroup/memory/a/b");
+    assert_int_equal(l.places[0].roles, MEMORY);
+    assert_string_equal(l.places[1].path, "/sys/fs/cgroup/cpu,cpuacct/c");
+    assert_int_equal(l.places[1].roles, USAGE);
+    assert_string_equal(l.places[2].path, "/mnt/p");
+    assert_false(l.places[2].unified);
+}
+
+static void in_a_container(void **state)
+{
+    (void)state;
+    /* The mount shows the hierarchy from /docker/abc on. */
+    kiln_cgroup_layout l =
+        parse("34 30 0:31 /docker/abc /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+              "4:memory:/docker/abc/inner\n", 0);
+    assert_string_equal(l.places[0].path, "/sys/fs/cgroup/memory/inner");
+    parse("34 30 0:31 /docker/abc /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+          "4:memory:/docker/abcdef\n", -ENOENT);
+    parse("34 30 0:31 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+          "4:memory:/../other\n", -ENOENT);
+}
+
+static void nothing_there(void **state)
+{
+    (void)state;
+    parse("21 26 0:20 / /proc rw - proc proc rw\n", "0::/\n", -ENOENT);
+    parse("", "", -ENOENT);
+    parse("garbage\n1 2 3\n- - -\n", "no colons\n::\n", -ENOENT);
+}
+
+/* ------------------------------------------------------------ prepared folder */
+
+typedef struct folder {
+    char path[64];
+    int fd;
+} folder;
+
+static void put(const folder *at, const char *name, const char *text)
+{
+    int fd = openat(at->fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+}
+
+static void expect(const folder *at, const char *name, const char *text)
+{
+    char got[128] = "";
+    int fd = openat(at->fd, name, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_true(read(fd, got, sizeof(got) - 1) >= 0);
+    close(fd);
+    assert_string_equal(got, text);
+}
+
+static int make_folder(void **state)
+{
+    folder *at = calloc(1, sizeof(*at));
+    if (at == NULL) {
+        return -1;
+    }
+    snprintf(at->path, sizeof(at->path), "/tmp/kiln-cgroup-XXXXXX");
+    if (mkdtemp(at->path) == NULL) {
+        return -1;
+    }
+    at->fd = open(at->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    *state = at;
+    return at->fd < 0 ? -1 : 0;
+}
+
+static int remove_folder(void **state)
+{
+    static const char *const names[] = {
+        "memory.max", "memory.swap.max", "pids.max", "memory.peak", "memory.events", "pids.events",
+        "cpu.stat", "cgroup.kill", "cgroup.controllers", "cgroup.subtree_control",
+        "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"};
+    folder *at = *state;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        unlinkat(at->fd, names[i], 0);
+    }
+    close(at->fd);
+    int rc = rmdir(at->path);
+    free(at);
+    return rc;
+}
+
+static void v2_files(void **state)
+{
+    folder *at = *state;
+    kiln_error err = KILN_ERROR_INIT;
+    kiln_limits limits = {.memory = 1 << 20, .processes = 12};
+    put(at, "memory.max", "");
+    put(at, "memory.swap.max", "");
+    put(at, "pids.max", "");
+    assert_int_equal(kiln_cgroup_write_limits(at->fd, true, MEMORY | PIDS, &limits, &err), 0);
+    expect(at, "memory.max", "1048576");
+    expect(at, "memory.swap.max", "0");
+    expect(at, "pids.max", "12");
+
+    put(at, "memory.peak", "4096\n");
+    put(at, "memory.events", "low 0\nhigh 1\nmax 5\noom 2\noom_kill 3\noom_group_kill 0\n");
+    put(at, "pids.events", "max 7\n");
+    put(at, "cpu.stat", "usage_usec 1500\nuser_usec 1000\n");
+    kiln_cgroup_usage usage = {.cpu_ms = -1};
+    kiln_cgroup_read_usage(at->fd, true, MEMORY | PIDS | USAGE, &usage);
+    assert_true(usage.cpu_ms > 1.4 && usage.cpu_ms < 1.6);
+    assert_int_equal(usage.max_memory_bytes, 4096);
+    assert_int_equal(usage.oom_kills, 3);
+    assert_int_equal(usage.pids_refused, 7);
+
+    put(at, "cgroup.kill", "");
+    kiln_cgroup_kill(at->fd, true);
+    expect(at, "cgroup.kill", "1");
+
+    put(at, "cgroup.controllers", "cpu memory pids\n");
+    put(at, "cgroup.subtree_control", "");
+    assert_int_equal(kiln_cgroup_enable_controllers(at->fd), 0);
+    put(at, "cgroup.controllers", "cpu\n");
+    assert_int_equal(kiln_cgroup_enable_controllers(at->fd), -ENOTSUP);
+}
+
+static void limits_that_cannot_be_written(void **state)
+{
+    folder *at = *state;
+    kiln_error err = KILN_ERROR_INIT;
+    kiln_limits limits = {.memory = 1, .processes = 1};
+    assert_int_equal(kiln_cgroup_write_limits(at->fd, true, MEMORY, &limits, &err), -ENOENT);
+    assert_int_equal(kiln_cgroup_write_limits(at->fd, false, MEMORY, &limits, &err), -ENOENT);
+    assert_int_equal(kiln_cgroup_write_limits(at->fd, false, PIDS, &limits, &err), -ENOENT);
+    kiln_cgroup_usage usage = {.cpu_ms = -1};
+    kiln_cgroup_read_usage(at->fd, true, MEMORY | PIDS | USAGE, &usage);
+    assert_true(usage.cpu_ms < 0 && usage.max_memory_bytes == 0);
+}
+
+/* ------------------------------------------------------------------ real ones */
+
+static void enter_and_eat(const kiln_cgroup *group)
+{
+    int count = 0;
+    const int *fds = kiln_cgroup_fds(group, &count);
+    for (int i = 0; i < count; i++) {
+        if (write(fds[i], "0", 1) != 1) {
+            _exit(9);
+        }
+    }
+    enum { PIECE = 1 << 20 };
+    for (int i = 0; i < 256; i++) {
+        char *piece = mmap(NULL, PIECE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (piece == MAP_FAILED) {
+            _exit(8);
+        }
+        memset(piece, 1, PIECE);
+    }
+    _exit(0);
+}
+
+static void real_group(void **state)
+{
+    (void)state;
+    kiln_error err = KILN_ERROR_INIT;
+    if (kiln_cgroup_init(&err) < 0) {
+        print_message("needs a cgroup that may be written: %s\n", err.text);
+        skip();
+    }
+    assert_true(kiln_cgroup_sweep() >= 0);
+    kiln_limits limits = {.memory = 32 << 20, .processes = 4};
+    kiln_cgroup *group = kiln_cgroup_create("../a b/c", &limits, &err);
+    assert_non_null(group);
+    pid_t eater = fork();
+    if (eater == 0) {
+        enter_and_eat(group);
+    }
+    int status = 0;
+    waitpid(eater, &status, 0);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    kiln_cgroup_usage usage;
+    kiln_cgroup_read(group, &usage);
+    assert_int_equal(usage.oom_kills, 1);
+    assert_true(usage.max_memory_bytes > 16 << 20 && usage.max_memory_bytes <= 33 << 20);
+    assert_true(usage.cpu_ms >= 0);
+    limits.memory = 64 << 20;
+    assert_int_equal(kiln_cgroup_set_limits(group, &limits, &err), 0);
+    limits.memory = 16 << 20;
+    assert_int_equal(kiln_cgroup_set_limits(group, &limits, &err), 0);
+
+    /* Destroying kills what is in it. */
+    int ready[2];
+    assert_int_equal(pipe(ready), 0);
+    pid_t sleeper = fork();
+    if (sleeper == 0) {
+        int count = 0;
+        const int *fds = kiln_cgroup_fds(group, &count);
+        for (int i = 0; i < count; i++) {
+            (void)!write(fds[i], "0", 1);
+        }
+        (void)!write(ready[1], "", 1);
+        pause();
+        _exit(0);
+    }
+    char byte;
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    kiln_cgroup_destroy(group);
+    waitpid(sleeper, &status, 0);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    close(ready[0]);
+    close(ready[1]);
+    /* The same name again at once, while the first may still be dying. */
+    group = kiln_cgroup_create("../a b/c", &limits, &err);
+    assert_non_null(group);
+    kiln_cgroup_destroy(group);
+}
+
+static void without_init(void **state)
+{
+    (void)state;
+    kiln_error err = {.code = 5, .text = "x"};
+    kiln_limits limits = {.memory = 0};
+    assert_null(kiln_cgroup_create("x", &limits, &err));
+    assert_int_equal(err.code, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(pure_v2),
+        cmocka_unit_test(v1_and_hybrid),
+        cmocka_unit_test(in_a_container),
+        cmocka_unit_test(nothing_there),
+        cmocka_unit_test_setup_teardown(v2_files, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(limits_that_cannot_be_written, make_folder, remove_folder),
+        cmocka_unit_test(without_init),
+        cmocka_unit_test(real_group),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
