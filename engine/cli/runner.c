@@ -132,7 +132,7 @@ kiln_request *kiln_runner_request(const kiln_runner *runner, const char *languag
 static void on_event(void *user, const kiln_event *event)
 {
     kiln_runner *runner = user;
-    if (runner->options->json) {
+    if (runner->options->json || runner->broken_pipe) {
         return;
     }
     if (kiln_terminal_event(&runner->terminal, event) == -EPIPE && !runner->broken_pipe) {
