@@ -118,12 +118,11 @@ static void take_fds(struct msghdr *from, kiln_control_message *message)
 
 static int take_memfd(kiln_control_message *message)
 {
-    auto_close int memfd = -1;
     struct stat status;
     if (message->fd_count < 1) {
         return -EPROTO;
     }
-    memfd = message->fds[0];
+    auto_close int memfd = message->fds[0];
     message->fd_count--;
     memmove(message->fds, message->fds + 1, sizeof(int) * (size_t)message->fd_count);
     if (fstat(memfd, &status) < 0 || status.st_size != (off_t)message->length) {

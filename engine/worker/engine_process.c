@@ -16,7 +16,7 @@ struct kiln_process {
 
 static const char *const default_environment[] = {
     "PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8", "USER=kiln",
-    "PWD=" KILN_INSIDE_WORK,             "TMPDIR=/tmp",
+    ("PWD=" KILN_INSIDE_WORK),           "TMPDIR=/tmp",
 };
 
 static void on_output(kiln_run *run, uint32_t stream, const char *data, size_t length)

@@ -17,7 +17,7 @@ enum {
 
 /* ---- indices: they pick the host uid, so they are distinct over all zygotes */
 
-static uint64_t taken[INDEX_MAX / 64];
+static uint64_t taken_indices[INDEX_MAX / 64];
 static uint32_t next_index;
 static bool index_seeded;
 
@@ -34,8 +34,8 @@ static int take_index(const kiln_sandbox_policy *policy, uint32_t *index)
     }
     for (uint32_t tried = 0; tried < count; tried++) {
         uint32_t at = next_index++ % count;
-        if ((taken[at / 64] & (UINT64_C(1) << (at % 64))) == 0) {
-            taken[at / 64] |= UINT64_C(1) << (at % 64);
+        if ((taken_indices[at / 64] & (UINT64_C(1) << (at % 64))) == 0) {
+            taken_indices[at / 64] |= UINT64_C(1) << (at % 64);
             *index = at;
             return 0;
         }
@@ -45,7 +45,7 @@ static int take_index(const kiln_sandbox_policy *policy, uint32_t *index)
 
 static void release_index(uint32_t index)
 {
-    taken[index / 64] &= ~(UINT64_C(1) << (index % 64));
+    taken_indices[index / 64] &= ~(UINT64_C(1) << (index % 64));
 }
 
 /* ---- life and end */

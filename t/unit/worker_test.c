@@ -520,7 +520,8 @@ static void timeout_ends_the_tree(void **state)
                                 "echo before; wait; sleep 1000",
                                 NULL};
     kiln_limits with_timeout = limits;
-    with_timeout.timeout_ms = 300;
+    with_timeout.timeout_ms = 1500; /* enough to get to its echo on a busy machine */
+    run_until(&f->loop, &f->ready);
     kiln_spawn what = shell(&record, argv);
     what.limits = &with_timeout;
     spawn(f, &record, &what);
@@ -529,6 +530,59 @@ static void timeout_ends_the_tree(void **state)
     assert_string_equal(record.error, "");
     assert_string_equal(record.out, "before\n");
     assert_alone(f);
+}
+
+static void run_limited(fixture *f, run_record *record, const char *script,
+                        const kiln_limits *limited)
+{
+    const char *const argv[] = {"sh", "-c", script, NULL};
+    *record = (run_record){0};
+    kiln_spawn what = shell(record, argv);
+    what.limits = limited;
+    spawn(f, record, &what);
+    run_until(&f->loop, &record->ended);
+}
+
+static void cpu_time_is_up(void **state)
+{
+    run_record record;
+    kiln_limits limited = limits;
+    limited.cpu_ms = 1000;
+    run_limited(*state, &record, "echo before; while :; do :; done", &limited);
+    assert_true(record.exit.cpu_exceeded);
+    assert_false(record.exit.timed_out);
+    assert_string_equal(record.out, "before\n");
+    assert_true(record.exit.cpu_ms >= 900);
+}
+
+static void memory_is_up(void **state)
+{
+    fixture *f = *state;
+    kiln_cgroup_usage usage;
+    run_record record;
+    kiln_sandbox_usage(f->sandbox, &usage);
+    if (f->sandbox->cgroup == NULL) {
+        print_message("no cgroup on this machine: without one nothing tells memory apart\n");
+        skip();
+    }
+    kiln_limits limited = limits;
+    limited.memory = 32 << 20;
+    run_limited(f, &record, "echo before; head -c 200000000 /dev/zero | tail -c 200000000 | wc -c; "
+                            "exit 1", &limited);
+    assert_string_equal(record.exit.limit != NULL ? record.exit.limit : "none", "memory");
+    assert_int_equal(strncmp(record.out, "before\n", 7), 0);
+    run_limited(f, &record, "exit 1", &limited); /* and this one was not */
+    assert_null(record.exit.limit);
+}
+
+static void file_size_is_up(void **state)
+{
+    run_record record;
+    kiln_limits limited = limits;
+    limited.file_size = 4096;
+    run_limited(*state, &record, "exec head -c 100000 /dev/zero > /work/large", &limited);
+    assert_int_equal(record.exit.signal, SIGXFSZ);
+    assert_string_equal(record.exit.limit, "file_size");
 }
 
 static void orphans_end_with_the_program(void **state)
@@ -1104,6 +1158,9 @@ int main(int argc, char **argv)
         PROGRAM(no_descriptor_is_inherited),
         PROGRAM(flood),
         PROGRAM(timeout_ends_the_tree),
+        PROGRAM(cpu_time_is_up),
+        PROGRAM(memory_is_up),
+        PROGRAM(file_size_is_up),
         PROGRAM(orphans_end_with_the_program),
         PROGRAM(attacks_on_the_supervisor),
         PROGRAM(fork_bomb),
