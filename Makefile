@@ -169,6 +169,8 @@ test: packages-test
 SUITE = $(wildcard t/*.t) $(UNITS)
 suite: all $(TEST_PLUGINS) $(UNITS)
 	@test -n "$(strip $(SUITE))" || { echo 'make test: there are no tests in t/' >&2; exit 1; }
+	@for test in $(SUITE); do test -x $$test || \
+	  { echo "make test: $$test: not executable; chmod +x $$test" >&2; exit 1; }; done
 	@KILN="$${KILN:-$(abspath $(BUILD))/kiln}" KILN_BUILD=$(abspath $(BUILD)) \
 	  LUA_PATH='t/lib/?.lua;;' CMOCKA_MESSAGE_OUTPUT=TAP MAKEFLAGS= MAKELEVEL= \
 	  prove -j$(JOBS) --exec '' $(PROVE_FLAGS) $(SUITE) </dev/null 2>&1 | tee $(BUILD)/test.log
