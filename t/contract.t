@@ -70,6 +70,12 @@ for _, backend in ipairs({ "interpreter", "exec" }) do
   tap.is(r.stdout, "None /work True\n", backend .. ": a clean environment in /work")
 end
 
+for _, backend in ipairs { "interpreter", "exec" } do
+  local r = run("-b", backend, "--set", "sandbox.env=A=1 B=\"x y\"", "-c",
+    "import os\nprint(os.environ['A'], os.environ['B'])")
+  tap.is(r.stdout, "1 x y\n", backend .. ": [sandbox] env is there")
+end
+
 -- ---- what only one of them can do
 local r = run("-c", "1 + 1")
 tap.is(r.outputs[1].type, "execute_result", "the last expression's value")

@@ -25,10 +25,6 @@ static const kiln_key engine_keys[] = {
      "Folder of the backends' NAME.so. Empty: the one that came with this kiln.", 0, 0, NULL},
     {"scripts", KILN_TYPE_PATH, KILN_KEY_EMPTY, "",
      "Folder of the policies' NAME.lua. Empty: the one that came with this kiln.", 0, 0, NULL},
-    {"state", KILN_TYPE_PATH, KILN_KEY_EMPTY, "",
-     "Folder for what the engine must find again after a crash.\n"
-     "Empty: $XDG_RUNTIME_DIR/kiln, for root /run/kiln.",
-     0, 0, NULL},
     {"log_level", KILN_TYPE_CHOICE, 0, "warning",
      "What the engine tells of itself on standard error.", 0, 0, log_levels},
     {"grace", KILN_OPTION_DURATION, 0, "500ms",
@@ -75,9 +71,6 @@ static const kiln_key sandbox_keys[] = {
      "User ids of the host that are kept for sessions, one each, when the engine runs as "
      "root.\n"
      "No account of this machine may lie among them. Empty: all sessions are one user.",
-     0, 0, NULL},
-    {"root", KILN_TYPE_PATH, KILN_KEY_EMPTY, "",
-     "Folder that holds the programs (usr, bin, lib ...) which code sees. Empty: the system's.",
      0, 0, NULL},
     {"env", KILN_OPTION_LIST, KILN_KEY_EMPTY | KILN_KEY_ASSIGNMENTS, "",
      "Variables that code finds in its environment: NAME=value OTHER=\"two words\".", 0, 0,

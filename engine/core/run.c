@@ -33,6 +33,7 @@ struct kiln_core_run {
     kiln_result *result;
     kiln_output_log *log;
     const char **file_names;
+    const char **env; /* [sandbox] env, then the request's: the later of a name counts */
     kiln_input input;
     run_end end;
     bool killed;
@@ -96,6 +97,7 @@ static void finish(kiln_core_run *run)
     kiln_result_unref(run->result);
     kiln_request_free(run->request);
     free(run->file_names);
+    free(run->env);
     free(run);
 }
 
@@ -283,7 +285,7 @@ static void fill_input(kiln_core_run *run)
         .stdin_data = request->stdin_data,
         .stdin_length = request->stdin_length,
         .args = (const char *const *)request->args,
-        .env = (const char *const *)request->env,
+        .env = run->env,
         .input_files = run->file_names,
         .execution_count = run->execution->session->execution_count,
         .limits = request->limits,
@@ -353,6 +355,30 @@ static void choose_backend(kiln_core_run *run, const char *wish)
                       on_ready, run);
 }
 
+static size_t count_words(const char *const *words)
+{
+    size_t count = 0;
+    while (words[count] != NULL) {
+        count++;
+    }
+    return count;
+}
+
+static int join_env(kiln_core_run *run)
+{
+    const char *const *configured =
+        kiln_config_list(run->execution->engine->config, "sandbox", "env");
+    const char *const *asked = (const char *const *)run->request->env;
+    size_t first = count_words(configured), second = count_words(asked);
+    run->env = calloc(first + second + 1, sizeof(*run->env));
+    if (run->env == NULL) {
+        return -ENOMEM;
+    }
+    memcpy(run->env, configured, first * sizeof(*run->env));
+    memcpy(run->env + first, asked, second * sizeof(*run->env));
+    return 0;
+}
+
 static int allocate(kiln_core_run *run, const kiln_request *request)
 {
     run->root_fd = -1;
@@ -368,7 +394,7 @@ static int allocate(kiln_core_run *run, const kiln_request *request)
     run->log = kiln_output_log_new(run->result, run->request->limits.output);
     run->file_names =
         calloc(run->request->input_file_count + 1, sizeof(*run->file_names));
-    if (run->log == NULL || run->file_names == NULL) {
+    if (run->log == NULL || run->file_names == NULL || join_env(run) < 0) {
         return -ENOMEM;
     }
     for (size_t i = 0; i < run->request->input_file_count; i++) {
@@ -390,6 +416,7 @@ static void free_unstarted(kiln_core_run *run)
         free(run->timer);
     }
     free(run->file_names);
+    free(run->env);
     free(run);
 }
 
