@@ -14,6 +14,7 @@ kiln.options {
 }
 
 return function(input, ctx, next)
+  if not kiln.logging(ctx.options.level) then return next(input) end
   local code, language = input.code, input.language
   local result = next(input)
   local names = {}

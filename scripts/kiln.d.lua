@@ -130,6 +130,10 @@ function kiln.unavailable(reason) end
 ---@param level "error"|"warning"|"info"|"debug"
 ---@param text string never code, input or secrets
 function kiln.log(level, text) end
+--- Whether a line of that level would be written.
+---@param level "error"|"warning"|"info"|"debug"
+---@return boolean
+function kiln.logging(level) end
 --- A table of its own, and of the tables in it.
 ---@generic T: table
 ---@param input T

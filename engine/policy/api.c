@@ -207,10 +207,20 @@ static int l_decide(lua_State *L)
     return 0;
 }
 
+static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
+
+/* kiln.logging(level) -> whether a line of that level would be written */
+static int l_logging(lua_State *L)
+{
+    const kiln_policies *policies = ((kiln_chain *)kiln_lua_of(L)->owner)->policies;
+    kiln_log_level level = (kiln_log_level)luaL_checkoption(L, 1, NULL, levels);
+    lua_pushboolean(L, policies->log != NULL || kiln_log_enabled(level));
+    return 1;
+}
+
 /* kiln.log(level, text) */
 static int l_log(lua_State *L)
 {
-    static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
     kiln_lua *lua = kiln_lua_of(L);
     kiln_log_level level = (kiln_log_level)luaL_checkoption(L, 1, NULL, levels);
     const char *text = luaL_checkstring(L, 2);
@@ -478,7 +488,8 @@ void kiln_api_push(lua_State *L)
         {"start_sleep", l_start_sleep},     {"start_analyze", l_start_analyze},
         {"start_imports", l_start_imports}, {"deny", l_deny},
         {"unavailable", l_unavailable},     {"decide", l_decide},
-        {"log", l_log},                     {"json", l_json},
+        {"log", l_log},                     {"logging", l_logging},
+        {"json", l_json},
         {"sha256", l_sha256},               {"copy", l_copy},
         {"backends", l_backends},           {"default_backend", l_default_backend},
         {"options", l_options},
