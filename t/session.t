@@ -393,6 +393,7 @@ a = json.loads(runner.analyze("x = (1\ny"))
 ok(a["error"]["name"] == "SyntaxError" and a["error"]["line"] == 1, "a syntax error", a)
 same(json.loads(runner.analyze("%matplotlib inline\nimport os"))["imports"], ["os"],
      "after a magic line")
+ok("get_ipython.system" in json.loads(runner.analyze("!rm x"))["calls"], "a shell line is a call")
 ok(json.loads(runner.analyze("-" * 100000 + "1"))["error"], "code that is too complex")
 
 # ---- IPython's display classes and layout

@@ -13,11 +13,14 @@ def _import_text(node):
 
 
 def _dotted(node):
-    """a.b.c of a Name or Attribute; "" when it begins with something else."""
+    """a.b.c of a Name or Attribute; "" when it begins with something else. What magic
+    lines become, get_ipython().system(...), is get_ipython.system."""
     parts = []
     while isinstance(node, _ast.Attribute):
         parts.append(node.attr)
         node = node.value
+    if isinstance(node, _ast.Call) and _dotted(node.func) == "get_ipython":
+        node = node.func
     if not isinstance(node, _ast.Name):
         return ""
     parts.append(node.id)

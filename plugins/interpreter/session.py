@@ -22,7 +22,6 @@ import io
 import os
 import sys
 from _imp import _fix_co_filename
-from time import time_ns as _time_ns  # noqa: F401 (kept loaded for the parts)
 
 DISPLAY, RESULT, ERROR, UPDATE, CLEAR = 2, 3, 4, 5, 6
 STATUS_OK, STATUS_ERROR, STATUS_INTERRUPTED = 0, 1, 5
