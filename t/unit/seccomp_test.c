@@ -216,8 +216,8 @@ static void foreign_i386(void **state)
 {
     (void)state;
     if (killed_by(call_i386, false) != 0) {
-        print_message("needs a kernel with i386 emulation\n");
-        skip();
+        print_message("# skipped: needs a kernel with i386 emulation\n");
+        return; /* cmocka writes a skip as "not ok", which prove counts as failed */
     }
     assert_int_equal(killed_by(call_i386, true), SIGSYS);
 }
