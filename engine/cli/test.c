@@ -34,7 +34,8 @@ static void free_list(file_list *list)
 
 static int add(file_list *list, char *path, kiln_error *err)
 {
-    char **grown = path != NULL ? reallocarray(list->paths, list->count + 1, sizeof(*grown)) : NULL;
+    char **grown =
+        path != NULL ? reallocarray(list->paths, list->count + 1, sizeof(*grown)) : NULL;
     if (grown == NULL) {
         free(path);
         return kiln_error_set(err, -ENOMEM, "out of memory");
@@ -119,5 +120,4 @@ static int run(int argc, char **argv)
     return rc > 0 ? KILN_EXIT_FAILURE : KILN_EXIT_OK;
 }
 
-const kiln_command kiln_command_test = {
-    "test", "runs the tests of policies (*_test.lua)", run};
+const kiln_command kiln_command_test = {"test", "runs the tests of policies (*_test.lua)", run};

@@ -76,8 +76,8 @@ static int l_start_many(lua_State *L)
     }
     int count = (int)lua_objlen(L, 1);
     luaL_checkstack(L, KILN_CONVERT_SLOTS, NULL);
-    kiln_wait *waits = kiln_wait_prepare(L, run, (size_t)count,
-                                         race ? KILN_WAIT_RACE : KILN_WAIT_ALL);
+    kiln_wait *waits =
+        kiln_wait_prepare(L, run, (size_t)count, race ? KILN_WAIT_RACE : KILN_WAIT_ALL);
     for (int i = 1; i <= count; i++) {
         lua_rawgeti(L, 1, i);
         int rc = take_entry(L, run, &waits[i - 1], i, &err);
@@ -104,8 +104,9 @@ static int l_start_sleep(lua_State *L)
                lua_tonumber(L, 1) < 1e12) {
         milliseconds = (uint64_t)lua_tonumber(L, 1);
     } else {
-        kiln_error_set(&err, -EINVAL, "kiln.sleep: milliseconds or a duration like \"1s\" "
-                                      "expected");
+        kiln_error_set(&err, -EINVAL,
+                       "kiln.sleep: milliseconds or a duration like \"1s\" "
+                       "expected");
         return raise_text(L, &err);
     }
     kiln_wait *wait = kiln_wait_prepare(L, run, 1, KILN_WAIT_ONE);
@@ -120,7 +121,8 @@ static int l_start_analyze(lua_State *L)
     kiln_error err = KILN_ERROR_INIT;
     size_t length;
     kiln_policy_run *run = kiln_policy_run_here(L);
-    if (lua_type(L, 1) != LUA_TSTRING || (lua_type(L, 2) != LUA_TSTRING && !lua_isnoneornil(L, 2))) {
+    if (lua_type(L, 1) != LUA_TSTRING ||
+        (lua_type(L, 2) != LUA_TSTRING && !lua_isnoneornil(L, 2))) {
         kiln_error_set(&err, -EINVAL, "kiln.analyze: code and language, two strings, expected");
         return raise_text(L, &err);
     }
@@ -161,10 +163,9 @@ static int refuse(lua_State *L, kiln_status status)
         return luaL_error(L, "not possible here: no execution is running");
     }
     json_t *text = kiln_policy_text(reason, length, REASON_MAX);
-    kiln_result *result = text != NULL
-                              ? kiln_policy_run_refuse(run, status, policy_name(run),
-                                                       json_string_value(text), NULL)
-                              : NULL;
+    kiln_result *result = text != NULL ? kiln_policy_run_refuse(run, status, policy_name(run),
+                                                                json_string_value(text), NULL)
+                                       : NULL;
     json_decref(text);
     return kiln_policy_run_push(L, run, result);
 }
@@ -196,7 +197,8 @@ static int l_decide(lua_State *L)
     }
     json_t *decision = json_object();
     if (json_object_set_new(decision, "policy", json_string(policy_name(run))) < 0 ||
-        json_object_set_new(decision, "action", kiln_policy_text(action, action_length, 128)) < 0 ||
+        json_object_set_new(decision, "action", kiln_policy_text(action, action_length, 128)) <
+            0 ||
         json_object_set_new(decision, "detail",
                             kiln_policy_text(detail, detail_length, REASON_MAX)) < 0 ||
         json_array_append(run->context.decisions, decision) < 0) {
@@ -342,9 +344,9 @@ static const struct {
     const char *name;
     kiln_option_type type;
 } option_types[] = {
-    {"string", KILN_OPTION_STRING},     {"boolean", KILN_OPTION_BOOL},
-    {"integer", KILN_OPTION_INTEGER},   {"duration", KILN_OPTION_DURATION},
-    {"size", KILN_OPTION_SIZE},         {"list", KILN_OPTION_LIST},
+    {"string", KILN_OPTION_STRING},   {"boolean", KILN_OPTION_BOOL},
+    {"integer", KILN_OPTION_INTEGER}, {"duration", KILN_OPTION_DURATION},
+    {"size", KILN_OPTION_SIZE},       {"list", KILN_OPTION_LIST},
 };
 
 /* The declaration's default, at the top, as it would stand in the file. */
@@ -387,13 +389,16 @@ static int by_name(const void *a, const void *b)
 static void take_option(lua_State *L, kiln_policy *policy)
 {
     if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1)) {
-        luaL_error(L, "kiln.options: name = { type = ..., default = ..., help = ... } expected");
+        luaL_error(L,
+                   "kiln.options: name = { type = ..., default = ..., help = ... } expected");
     }
     const char *name = lua_tostring(L, -2);
-    if (name[0] == '\0' || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") != strlen(name)) {
+    if (name[0] == '\0' ||
+        strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") != strlen(name)) {
         luaL_error(L, "kiln.options: \"%s\": names are of a-z, 0-9 and _", name);
     }
-    kiln_option *grown = reallocarray(policy->options, policy->option_count + 2, sizeof(*grown));
+    kiln_option *grown =
+        reallocarray(policy->options, policy->option_count + 2, sizeof(*grown));
     if (grown == NULL) {
         luaL_error(L, "not enough memory");
     }
@@ -409,8 +414,10 @@ static void take_option(lua_State *L, kiln_policy *policy)
     }
     lua_pop(L, 1);
     if (option->type == 0) {
-        luaL_error(L, "kiln.options: %s: type is one of string, boolean, integer, duration, size, "
-                      "list", name);
+        luaL_error(L,
+                   "kiln.options: %s: type is one of string, boolean, integer, duration, size, "
+                   "list",
+                   name);
     }
     lua_getfield(L, -1, "default");
     option->default_value = default_text(L, (kiln_option_type)option->type);
@@ -484,14 +491,21 @@ void kiln_api_push(lua_State *L)
         const char *name;
         lua_CFunction function;
     } functions[] = {
-        {"start_run", l_start_run},         {"start_many", l_start_many},
-        {"start_sleep", l_start_sleep},     {"start_analyze", l_start_analyze},
-        {"start_imports", l_start_imports}, {"deny", l_deny},
-        {"unavailable", l_unavailable},     {"decide", l_decide},
-        {"log", l_log},                     {"logging", l_logging},
+        {"start_run", l_start_run},
+        {"start_many", l_start_many},
+        {"start_sleep", l_start_sleep},
+        {"start_analyze", l_start_analyze},
+        {"start_imports", l_start_imports},
+        {"deny", l_deny},
+        {"unavailable", l_unavailable},
+        {"decide", l_decide},
+        {"log", l_log},
+        {"logging", l_logging},
         {"json", l_json},
-        {"sha256", l_sha256},               {"copy", l_copy},
-        {"backends", l_backends},           {"default_backend", l_default_backend},
+        {"sha256", l_sha256},
+        {"copy", l_copy},
+        {"backends", l_backends},
+        {"default_backend", l_default_backend},
         {"options", l_options},
     };
     lua_newtable(L);

@@ -15,7 +15,7 @@
 
 /* Debian's LuaJIT and libuv leave it alone, and its default action would be seen. */
 #define TICK_SIGNAL SIGVTALRM
-#define IDLE_TICKS 40 /* ticks without Lua before the timer is turned off */
+#define IDLE_TICKS  40 /* ticks without Lua before the timer is turned off */
 
 /* One timer a process: a thread has one CPU clock, and one script runs at a time. */
 static struct {

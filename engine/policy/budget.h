@@ -37,13 +37,13 @@ typedef struct kiln_budget {
     lua_State *L;
     uint64_t burst_ns;
     uint64_t total_ns;
-    uint64_t *spent;      /* nanoseconds of the execution that runs */
-    uint64_t since;       /* CPU time of the first tick that met this burst */
-    unsigned long serial; /* counts bursts */
-    unsigned long seen;   /* the burst that `since` belongs to */
+    uint64_t *spent;               /* nanoseconds of the execution that runs */
+    uint64_t since;                /* CPU time of the first tick that met this burst */
+    unsigned long serial;          /* counts bursts */
+    unsigned long seen;            /* the burst that `since` belongs to */
     volatile sig_atomic_t tripped; /* kiln_overrun */
-    struct kiln_budget *outer; /* that is used inside of which (kiln test) */
-    json_t *traceback;    /* where it was when it tripped; array */
+    struct kiln_budget *outer;     /* that is used inside of which (kiln test) */
+    json_t *traceback;             /* where it was when it tripped; array */
 } kiln_budget;
 
 /* L is the state's main thread. The first one starts the process's timer. 0, or

@@ -58,8 +58,8 @@ lua_State *kiln_policy_run_thread(const kiln_policy_run *run)
 
 /* ------------------------------------------------------------------------ results */
 
-kiln_result *kiln_policy_run_refuse(kiln_policy_run *run, kiln_status status,
-                                    const char *name, const char *message, json_t *traceback)
+kiln_result *kiln_policy_run_refuse(kiln_policy_run *run, kiln_status status, const char *name,
+                                    const char *message, json_t *traceback)
 {
     const kiln_policy_host *host = &run->chain->policies->host;
     kiln_result *result = host->result(host->core, run->context.execution);
@@ -93,8 +93,7 @@ int kiln_policy_run_push(lua_State *L, kiln_policy_run *run, kiln_result *result
         return luaL_error(L, "more than %d results in one execution", KILN_RUN_RESULTS);
     }
     if (run->result_count % 8 == 0) {
-        kiln_result **grown =
-            reallocarray(run->results, run->result_count + 8, sizeof(*grown));
+        kiln_result **grown = reallocarray(run->results, run->result_count + 8, sizeof(*grown));
         if (grown == NULL) {
             kiln_result_unref(result);
             return luaL_error(L, "not enough memory");
@@ -174,8 +173,8 @@ static const char *failure_name(const char *text)
 }
 
 /* The result in place of one that the policy at `level` failed to give. */
-static kiln_result *fail(kiln_policy_run *run, size_t level, const char *name,
-                         const char *what, json_t *traceback)
+static kiln_result *fail(kiln_policy_run *run, size_t level, const char *name, const char *what,
+                         json_t *traceback)
 {
     kiln_chain *chain = run->chain;
     const kiln_policy *policy = level > 0 ? &chain->list[level - 1] : NULL;
@@ -188,7 +187,8 @@ static kiln_result *fail(kiln_policy_run *run, size_t level, const char *name,
         bool placed = where == NULL || strncmp(what, script, strlen(script)) == 0;
         int length = where != NULL ? (int)strcspn(where, " ") : 0;
         kiln_error_set(&message, -EINVAL, "policy %s failed: %.*s%s%s", policy->name,
-                       placed ? 0 : length, where != NULL ? where : "", placed ? "" : " ", what);
+                       placed ? 0 : length, where != NULL ? where : "", placed ? "" : " ",
+                       what);
     } else {
         kiln_error_set(&message, -EINVAL, "chain %s failed: %s", chain->name, what);
     }
@@ -197,13 +197,13 @@ static kiln_result *fail(kiln_policy_run *run, size_t level, const char *name,
     } else {
         kiln_log(KILN_LOG_WARNING, name, "%s", message.text);
     }
-    return kiln_policy_run_refuse(run, deny ? KILN_STATUS_DENIED : KILN_STATUS_UNAVAILABLE, name,
-                                  message.text, traceback);
+    return kiln_policy_run_refuse(run, deny ? KILN_STATUS_DENIED : KILN_STATUS_UNAVAILABLE,
+                                  name, message.text, traceback);
 }
 
 /* What is wrong with what a policy returned; NULL: nothing. */
-static const char *wrong_return(lua_State *L, int index, const kiln_policy_run *run,
-                                char *text, size_t size)
+static const char *wrong_return(lua_State *L, int index, const kiln_policy_run *run, char *text,
+                                size_t size)
 {
     const kiln_lua_result *box = kiln_lua_to_result(L, index);
     if (box == NULL) {
@@ -238,9 +238,8 @@ static int l_leave(lua_State *L)
                               budget->traceback != NULL ? budget->traceback : traceback);
         }
         json_decref(kiln_steal(traceback)); /* what follows may longjmp */
-        return run->fatal == NULL
-                   ? luaL_error(L, "not enough memory")
-                   : kiln_policy_run_push(L, run, kiln_result_ref(run->fatal));
+        return run->fatal == NULL ? luaL_error(L, "not enough memory")
+                                  : kiln_policy_run_push(L, run, kiln_result_ref(run->fatal));
     }
     if (ok) {
         const char *wrong = wrong_return(L, 3, run, text, sizeof(text));
@@ -329,7 +328,7 @@ void kiln_chain_push_glue_functions(lua_State *L)
         const char *name;
         lua_CFunction function;
     } functions[] = {
-        {"begin", l_begin}, {"enter", l_enter}, {"leave", l_leave}, {"check", l_check},
+        {"begin", l_begin},   {"enter", l_enter}, {"leave", l_leave}, {"check", l_check},
         {"finish", l_finish}, {"trace", l_trace}, {"take", l_take},
     };
     for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
@@ -369,8 +368,8 @@ static void end(kiln_policy_run *run)
         result = kiln_policy_run_refuse(run, KILN_STATUS_INTERRUPTED, "Interrupted",
                                         "the execution was cancelled", NULL);
     }
-    if (run->slot != NULL) {
-        *run->slot = NULL;
+    if (run->ended != NULL) {
+        *run->ended = true;
     }
     void (*done)(void *user, kiln_result *result) = run->done;
     void *user = run->user;
@@ -442,8 +441,8 @@ void kiln_policy_run_drive(kiln_policy_run *run)
 }
 
 static void refuse_at_once(kiln_policies *policies, const kiln_policy_context *context,
-                           const char *message,
-                           void (*done)(void *user, kiln_result *result), void *user)
+                           const char *message, void (*done)(void *user, kiln_result *result),
+                           void *user)
 {
     kiln_result *result = policies->host.result(policies->host.core, context->execution);
     if (result != NULL) {
@@ -479,18 +478,18 @@ void kiln_policies_execute(kiln_policies *policies, const char *name,
     kiln_thread *thread = run != NULL ? thread_acquire(chain, &err) : NULL;
     if (thread == NULL) {
         free(run);
-        refuse_at_once(policies, context, err.text[0] != '\0' ? err.text : "out of memory", done,
-                       user);
+        refuse_at_once(policies, context, err.text[0] != '\0' ? err.text : "out of memory",
+                       done, user);
         return;
     }
-    kiln_policy_run *running = run;
+    bool over = false;
     *run = (kiln_policy_run){
         .chain = chain,
         .context = *context,
         .request = request,
         .done = done,
         .user = user,
-        .slot = &running,
+        .ended = &over,
         .serial = ++policies->serial,
         .thread = thread,
         /* What the engine brings in is not the policies' memory: a copy in, one changed. */
@@ -500,9 +499,9 @@ void kiln_policies_execute(kiln_policies *policies, const char *name,
     chain->lua->granted += run->granted;
     lua_rawgeti(thread->L, LUA_REGISTRYINDEX, chain->main);
     kiln_policy_run_drive(run);
-    if (running != NULL) { /* else done was called, and *slot may be gone with its owner */
-        running->slot = NULL;
-        *slot = running;
+    if (!over) { /* else *slot may be gone with its owner */
+        run->ended = NULL;
+        *slot = run;
     }
 }
 

@@ -28,7 +28,7 @@ typedef struct kiln_policy {
     bool deny_on_failure;
     kiln_option *options; /* as kiln_option lists end: by a NULL name */
     size_t option_count;
-    json_t *values;       /* effective options, by name */
+    json_t *values; /* effective options, by name */
 } kiln_policy;
 
 typedef enum kiln_thread_state {
@@ -58,7 +58,7 @@ typedef struct kiln_chain {
     kiln_thread *idle;
     size_t idle_count;
     size_t runs;
-    bool retired; /* freed when the last run has ended */
+    bool retired;     /* freed when the last run has ended */
     json_t *backends; /* what the table below was made from */
     int backends_table;
 } kiln_chain;
@@ -76,8 +76,7 @@ kiln_policy_clock kiln_policy_clock_uv(uv_loop_t *loop);
 /* Where options come from: the configuration, or a test. */
 typedef struct kiln_option_source {
     void *user;
-    int (*declare)(void *user, const char *policy, const kiln_option *options,
-                   kiln_error *err);
+    int (*declare)(void *user, const char *policy, const kiln_option *options, kiln_error *err);
     /* As kiln_host.option; NULL: none. */
     const char *(*value)(void *user, const char *policy, const kiln_option *option);
 } kiln_option_source;
@@ -147,7 +146,7 @@ struct kiln_policy_run {
     kiln_request *request;
     void (*done)(void *user, kiln_result *result);
     void *user;
-    kiln_policy_run **slot; /* set to NULL at the end, while execute has not returned */
+    bool *ended; /* execute's own, while it has not returned */
     unsigned long serial;
     kiln_thread *thread;
     size_t level; /* of the policy that runs, from 1; 0: none */
@@ -178,9 +177,8 @@ kiln_policy_run *kiln_policy_run_here(lua_State *L);
 /* Keeps the reference to `result` and pushes it. Longjmps (then it is freed). */
 int kiln_policy_run_push(lua_State *L, kiln_policy_run *run, kiln_result *result);
 /* A result in which nothing has run; one reference, NULL: out of memory. */
-kiln_result *kiln_policy_run_refuse(kiln_policy_run *run, kiln_status status,
-                                    const char *name, const char *message,
-                                    json_t *traceback);
+kiln_result *kiln_policy_run_refuse(kiln_policy_run *run, kiln_status status, const char *name,
+                                    const char *message, json_t *traceback);
 
 /* Makes the next await: `count` waits, cleared. NULL and a raised error past the
  * budget of awaits. Longjmps. */

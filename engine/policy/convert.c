@@ -150,9 +150,8 @@ static json_t *to_json(lua_State *L, int index, int depth, kiln_error *err)
         break;
     case LUA_TNUMBER: {
         lua_Number number = lua_tonumber(L, index);
-        json = floor(number) == number && fabs(number) < 9e15
-                   ? json_integer((json_int_t)number)
-                   : json_real(number);
+        json = floor(number) == number && fabs(number) < 9e15 ? json_integer((json_int_t)number)
+                                                              : json_real(number);
         if (json == NULL) {
             kiln_error_set(err, -EINVAL, "a number is not finite");
         }
@@ -172,7 +171,8 @@ static json_t *to_json(lua_State *L, int index, int depth, kiln_error *err)
         lua_pop(L, 1);
         return json;
     default:
-        kiln_error_set(err, -EINVAL, "a %s cannot be JSON", lua_typename(L, lua_type(L, index)));
+        kiln_error_set(err, -EINVAL, "a %s cannot be JSON",
+                       lua_typename(L, lua_type(L, index)));
         return NULL;
     }
     if (json == NULL) {
@@ -496,10 +496,9 @@ int kiln_lua_to_request(lua_State *L, int index, const kiln_request *original,
                         kiln_request **request, kiln_error *err)
 {
     if (lua_type(L, index) != LUA_TTABLE) {
-        return kiln_error_set(err, -EINVAL, "input: table expected, got %s",
-                              lua_type(L, index) == LUA_TNONE
-                                  ? "no value"
-                                  : lua_typename(L, lua_type(L, index)));
+        return kiln_error_set(
+            err, -EINVAL, "input: table expected, got %s",
+            lua_type(L, index) == LUA_TNONE ? "no value" : lua_typename(L, lua_type(L, index)));
     }
     kiln_request *made = kiln_request_new();
     if (made == NULL || copy_files(made, original) < 0) {
@@ -510,8 +509,8 @@ int kiln_lua_to_request(lua_State *L, int index, const kiln_request *original,
     int rc = 0;
     lua_pushnil(L);
     while (lua_next(L, index) != 0) {
-        has_code = has_code || (lua_type(L, -2) == LUA_TSTRING &&
-                                strcmp(lua_tostring(L, -2), "code") == 0);
+        has_code = has_code ||
+                   (lua_type(L, -2) == LUA_TSTRING && strcmp(lua_tostring(L, -2), "code") == 0);
         rc = take_field(L, made, err);
         lua_pop(L, 1);
         if (rc < 0) {

@@ -65,8 +65,9 @@ static int run_script(lua_State *L)
     lua_rawset(L, -4);
     lua_call(L, 0, 1);
     if (!lua_isfunction(L, -1)) {
-        return luaL_error(L, "%s: returns %s; a policy's script returns function(input, ctx, next)",
-                          name, lua_isnil(L, -1) ? "nothing" : luaL_typename(L, -1));
+        return luaL_error(
+            L, "%s: returns %s; a policy's script returns function(input, ctx, next)", name,
+            lua_isnil(L, -1) ? "nothing" : luaL_typename(L, -1));
     }
     loading->function = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
@@ -103,8 +104,8 @@ static int read_options(kiln_policy *policy, const kiln_option_source *source, k
     for (size_t i = 0; i < policy->option_count; i++) {
         const kiln_option *option = &policy->options[i];
         const char *text = source->value(source->user, policy->name, option);
-        if (json_object_set_new(policy->values, option->name,
-                                kiln_option_value(option, text)) < 0) {
+        if (json_object_set_new(policy->values, option->name, kiln_option_value(option, text)) <
+            0) {
             return kiln_error_set(err, -ENOMEM, "policy %s: out of memory", policy->name);
         }
     }
@@ -133,7 +134,8 @@ static int load_policy(kiln_chain *chain, const kiln_policy_spec *spec,
     chain->lua->who = NULL;
     if (rc < 0) {
         const char *name = kiln_script_name(spec->path);
-        return strncmp(err->text, name, strlen(name)) == 0 ? rc : kiln_error_wrap(err, "%s", name);
+        return strncmp(err->text, name, strlen(name)) == 0 ? rc
+                                                           : kiln_error_wrap(err, "%s", name);
     }
     rc = read_options(policy, source, err);
     return rc < 0 ? rc : kiln_lua_protect(chain->lua, install, &loading, err);

@@ -424,8 +424,7 @@ static int find_or_match(lua_State *L, bool find)
     const char *s = luaL_checklstring(L, 1, &length);
     const char *p = luaL_checklstring(L, 2, &pattern_length);
     size_t offset = offset_argument(L, 3, length);
-    if (find && (lua_toboolean(L, 4) ||
-                 strcspn(p, "^$*+?.([%-") == pattern_length)) {
+    if (find && (lua_toboolean(L, 4) || strcspn(p, "^$*+?.([%-") == pattern_length)) {
         /* memmem is linear, whatever the needle. */
         const char *at = memmem(s + offset, length - offset, p, pattern_length);
         if (at == NULL) {
@@ -582,8 +581,8 @@ void kiln_pattern_push(lua_State *L)
         const char *name;
         lua_CFunction function;
     } functions[] = {
-        {"find", l_find},     {"match", l_match},           {"gmatch", l_gmatch},
-        {"seek", l_seek},     {"substitute", l_substitute},
+        {"find", l_find}, {"match", l_match},           {"gmatch", l_gmatch},
+        {"seek", l_seek}, {"substitute", l_substitute},
     };
     lua_createtable(L, 0, 5);
     for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {

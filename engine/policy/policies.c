@@ -55,7 +55,8 @@ static int find_policy(const kiln_config *config, const char *scripts, const cha
     snprintf(section, sizeof(section), "policy %s", name);
     const char *script = NULL;
     const char *on_failure = NULL;
-    for (const char *const *known = kiln_config_names(config, "policy"); *known != NULL; known++) {
+    for (const char *const *known = kiln_config_names(config, "policy"); *known != NULL;
+         known++) {
         if (strcmp(*known, name) == 0) {
             script = kiln_config_string(config, section, "script");
             on_failure = kiln_config_string(config, section, "on_failure");
@@ -158,10 +159,10 @@ int kiln_policies_load(uv_loop_t *loop, kiln_config *config, const char *scripts
     made->scripts = strdup(scripts);
     const char *backend = kiln_config_string(config, "engine", "backend");
     made->default_backend = strdup(backend != NULL ? backend : "");
-    int rc = made->default_chain == NULL || made->scripts == NULL ||
-                     made->default_backend == NULL
-                 ? kiln_error_set(err, -ENOMEM, "policies: out of memory")
-                 : load_chains(made, config, &made->chains, &made->count, err);
+    int rc =
+        made->default_chain == NULL || made->scripts == NULL || made->default_backend == NULL
+            ? kiln_error_set(err, -ENOMEM, "policies: out of memory")
+            : load_chains(made, config, &made->chains, &made->count, err);
     if (rc < 0) {
         kiln_policies_free(made);
         return rc;
@@ -210,14 +211,14 @@ json_t *kiln_policies_to_json(const kiln_policies *policies)
         json_t *list = json_array();
         for (size_t k = 0; list != NULL && k < chain->count; k++) {
             const kiln_policy *policy = &chain->list[k];
-            json_array_append_new(
-                list, json_pack("{s:s, s:s, s:s, s:O}", "name", policy->name, "script",
-                                policy->path, "on_failure",
-                                policy->deny_on_failure ? "denied" : "unavailable", "options",
-                                policy->values));
+            json_array_append_new(list,
+                                  json_pack("{s:s, s:s, s:s, s:O}", "name", policy->name,
+                                            "script", policy->path, "on_failure",
+                                            policy->deny_on_failure ? "denied" : "unavailable",
+                                            "options", policy->values));
         }
-        json_array_append_new(chains, json_pack("{s:s, s:o}", "chain", chain->name, "policies",
-                                                list));
+        json_array_append_new(chains,
+                              json_pack("{s:s, s:o}", "chain", chain->name, "policies", list));
     }
     return chains;
 }

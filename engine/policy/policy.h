@@ -32,14 +32,13 @@ typedef struct kiln_policy_host {
     /* Runs on a backend: `backend`, else request->backend, else the default. The
      * request is borrowed for the call; result is borrowed for done. Failing to
      * begin is a result too (unavailable). *handle is valid until done. */
-    void (*run)(void *core, void *execution, const kiln_request *request,
-                const char *backend, void (*done)(void *user, kiln_result *result),
-                void *user, void **handle);
+    void (*run)(void *core, void *execution, const kiln_request *request, const char *backend,
+                void (*done)(void *user, kiln_result *result), void *user, void **handle);
     /* analysis as plugin.h kiln_worker.analyze (borrowed), or NULL with error. */
     void (*analyze)(void *core, void *execution, const char *language, const char *code,
                     size_t length,
-                    void (*done)(void *user, json_t *analysis, const char *error),
-                    void *user, void **handle);
+                    void (*done)(void *user, json_t *analysis, const char *error), void *user,
+                    void **handle);
     /* The notebook's get_imports: import lines of the session's earlier cells that
      * succeeded, deduplicated, in order (array, borrowed), or NULL with error. */
     void (*notebook_imports)(void *core, void *execution,
@@ -60,8 +59,7 @@ typedef struct kiln_policy_run kiln_policy_run;
  * NAME is [policy NAME] script, else SCRIPTS/NAME.lua. Declares the scripts'
  * options to the config. -EINVAL: "scripts/x.lua:3: what". */
 int kiln_policies_load(uv_loop_t *loop, kiln_config *config, const char *scripts,
-                       const kiln_policy_host *host, kiln_policies **policies,
-                       kiln_error *err);
+                       const kiln_policy_host *host, kiln_policies **policies, kiln_error *err);
 /* Builds and checks new chains from `config` first, then swaps: runs in flight end in
  * the old ones. On failure (as load) the chains stay as they are. */
 int kiln_policies_reload(kiln_policies *policies, kiln_config *config, kiln_error *err);

@@ -1,8 +1,8 @@
 #include "policy/state.h"
 
 #include "base/cleanup.h"
-#include "policy/pattern.h"
 #include "policy/chain.h"
+#include "policy/pattern.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -63,8 +63,10 @@ static int set_up(lua_State *L)
         const char *name;
         lua_CFunction open;
     } libraries[] = {
-        {"", luaopen_base},           {LUA_STRLIBNAME, luaopen_string},
-        {LUA_TABLIBNAME, luaopen_table}, {LUA_MATHLIBNAME, luaopen_math},
+        {"", luaopen_base},
+        {LUA_STRLIBNAME, luaopen_string},
+        {LUA_TABLIBNAME, luaopen_table},
+        {LUA_MATHLIBNAME, luaopen_math},
         {LUA_BITLIBNAME, luaopen_bit},
     };
     kiln_lua *lua = kiln_lua_of(L);
@@ -105,8 +107,9 @@ int kiln_lua_new(size_t memory, uint64_t burst_ms, uint64_t total_ms, kiln_lua *
     made->allocate = lua_getallocf(made->L, &made->allocator);
     lua_setallocf(made->L, allocate_capped, made);
     luaJIT_setmode(made->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
-    int rc = kiln_budget_open(&made->budget, made->L, burst_ms > 0 ? burst_ms : KILN_BUDGET_BURST_MS,
-                              total_ms > 0 ? total_ms : KILN_BUDGET_TOTAL_MS, err);
+    int rc =
+        kiln_budget_open(&made->budget, made->L, burst_ms > 0 ? burst_ms : KILN_BUDGET_BURST_MS,
+                         total_ms > 0 ? total_ms : KILN_BUDGET_TOTAL_MS, err);
     if (rc == 0) {
         rc = kiln_lua_protect(made, set_up, NULL, err);
     }

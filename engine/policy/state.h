@@ -32,7 +32,7 @@ typedef struct kiln_lua {
     size_t granted; /* above the cap, for what the engine itself brings in: code, stdin */
     kiln_budget budget;
     struct kiln_policy_run *current; /* the execution that runs right now, or NULL */
-    const char *who; /* the policy that is being loaded, or NULL */
+    const char *who;                 /* the policy that is being loaded, or NULL */
     void *owner;
     json_t *scratch; /* what a C function holds while Lua may raise */
     int environment; /* registry reference: function that makes a script's globals */

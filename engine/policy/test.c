@@ -29,16 +29,16 @@ typedef struct suite {
 
 /* One test.run. */
 typedef struct experiment {
-    lua_State *L;       /* the test's */
-    int backend_call;   /* stack index: function(name, input) */
-    int analyze_call;   /* stack index: function(code, language) */
+    lua_State *L;     /* the test's */
+    int backend_call; /* stack index: function(name, input) */
+    int analyze_call; /* stack index: function(code, language) */
     json_t *spec;
     json_t *decisions;
     json_t *log;
-    json_t *text;       /* of the option asked for last */
+    json_t *text; /* of the option asked for last */
     uint64_t clock;
     kiln_result *result;
-    kiln_error error;   /* of a made-up backend */
+    kiln_error error; /* of a made-up backend */
 } experiment;
 
 /* What a made-up backend was asked, and what it answered. */
@@ -78,7 +78,8 @@ static void point(suite *running, bool ok, const char *name, const char *why)
 static int l_point(lua_State *L)
 {
     suite *running = kiln_lua_of(L)->owner;
-    point(running, lua_toboolean(L, 1) != 0, luaL_checkstring(L, 2), luaL_optstring(L, 3, NULL));
+    point(running, lua_toboolean(L, 1) != 0, luaL_checkstring(L, 2),
+          luaL_optstring(L, 3, NULL));
     return 0;
 }
 
@@ -213,8 +214,8 @@ static void fake_analyze(void *core, void *execution, const char *language, cons
 {
     (void)execution;
     experiment *running = core;
-    question asked = {.experiment = running, .code = code, .length = length,
-                      .language = language};
+    question asked = {
+        .experiment = running, .code = code, .length = length, .language = language};
     *handle = running;
     ask(&asked, ask_analysis, running->analyze_call);
     done(user, asked.answer, asked.answer == NULL ? asked.error.text : NULL);
@@ -357,8 +358,8 @@ static int load_chain(const suite *file, experiment *running, kiln_policies *pol
             rc = kiln_error_set(err, -EINVAL, "test.run: policies: names expected");
             break;
         }
-        specs[i] = (kiln_policy_spec){
-            name, paths[i], on_failure != NULL && strcmp(on_failure, "denied") == 0};
+        specs[i] = (kiln_policy_spec){name, paths[i],
+                                      on_failure != NULL && strcmp(on_failure, "denied") == 0};
     }
     if (rc == 0) {
         rc = kiln_chain_new(policies, "test", specs, count, &source, chain, err);
@@ -427,9 +428,9 @@ static int l_execute(lua_State *L)
     int rc = running.spec == NULL ? err.code : run_experiment(lua->owner, &running, &err);
     json_t *outcome = NULL;
     if (rc == 0 && running.result != NULL) {
-        outcome = json_pack("{s:o, s:O, s:O, s:I}", "result", kiln_result_to_json(running.result),
-                            "decisions", running.decisions, "log", running.log, "slept",
-                            (json_int_t)running.clock);
+        outcome = json_pack("{s:o, s:O, s:O, s:I}", "result",
+                            kiln_result_to_json(running.result), "decisions", running.decisions,
+                            "log", running.log, "slept", (json_int_t)running.clock);
     } else if (rc == 0) {
         rc = kiln_error_set(&err, -ENOMEM, "test.run: no result");
     }

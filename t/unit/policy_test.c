@@ -33,9 +33,9 @@ typedef struct fixture {
     kiln_chain *chain;
     json_t *backends;
     json_t *decisions;
-    bool deferred;            /* backends answer when told to */
-    bool patient;             /* CPU time does not run out first */
-    kiln_status status;       /* of what a backend answers */
+    bool deferred;      /* backends answer when told to */
+    bool patient;       /* CPU time does not run out first */
+    kiln_status status; /* of what a backend answers */
     pending pending[PENDING_MAX];
     size_t runs;
     unsigned cancels;
@@ -73,7 +73,9 @@ static void host_run(void *core, void *execution, const kiln_request *request,
     pending *made = &f->pending[f->runs];
     *made = (pending){.done = done, .user = user, .code = strdup(request->code)};
     snprintf(made->backend, sizeof(made->backend), "%s",
-             backend != NULL ? backend : request->backend != NULL ? request->backend : "default");
+             backend != NULL            ? backend
+             : request->backend != NULL ? request->backend
+                                        : "default");
     *handle = made;
     f->runs++;
     if (!f->deferred) {
@@ -134,7 +136,8 @@ static int set_up(void **state)
     f->backends = json_pack("{s:{s:b,s:[s]}}", "exec", "stateful", 0, "languages", "*");
     f->decisions = json_array();
     f->policies = (kiln_policies){
-        .host = {f, host_run, host_analyze, host_imports, host_cancel, host_backends, new_result},
+        .host = {f, host_run, host_analyze, host_imports, host_cancel, host_backends,
+                 new_result},
         .clock = kiln_policy_clock_uv(&f->loop),
         .default_chain = (char *)(uintptr_t) "default",
         .default_backend = (char *)(uintptr_t) "exec",
@@ -266,7 +269,8 @@ static void fails(fixture *f, const char *script, const char *name, const char *
     LOAD(script);
     const size_t runs = f->runs;
     const kiln_result *result = execute(f);
-    if (result->status != KILN_STATUS_UNAVAILABLE || strcmp(error_text(result, "name"), name) != 0 ||
+    if (result->status != KILN_STATUS_UNAVAILABLE ||
+        strcmp(error_text(result, "name"), name) != 0 ||
         strstr(error_text(result, "message"), message) == NULL) {
         fail_msg("%s\n-> %s, %s: %s", script, kiln_status_name(result->status),
                  error_text(result, "name"), error_text(result, "message"));
@@ -301,12 +305,15 @@ static void endless_loops(void **state)
     static const char *const scripts[] = {
         POLICY("while true do end"),
         POLICY("while true do pcall(function() while true do end end) end"),
-        POLICY("while true do xpcall(function() while true do end end, function() while true do end end) end"),
-        POLICY("local t = setmetatable({}, {__index = function() while true do end end}) return t.x"),
+        POLICY("while true do xpcall(function() while true do end end, function() while true "
+               "do end end) end"),
+        POLICY("local t = setmetatable({}, {__index = function() while true do end end}) "
+               "return t.x"),
         POLICY("local t = setmetatable({}, {__lt = function() while true do end end})\n"
                "local u = setmetatable({}, getmetatable(t)) return t < u"),
         POLICY("coroutine.wrap(function() while true do end end)()"),
-        POLICY("while true do coroutine.resume(coroutine.create(function() while true do end end)) end"),
+        POLICY("while true do coroutine.resume(coroutine.create(function() while true do end "
+               "end)) end"),
         POLICY("table.sort({3, 2, 1, 5, 6}, function() while true do end end)"),
         POLICY("('x'):gsub('x', function() while true do end end)"),
         POLICY("tostring(setmetatable({}, {__tostring = function() while true do end end}))"),
@@ -323,8 +330,7 @@ static void spinning_line_is_told(void **state)
     fixture *f = *state;
     LOAD("local function spin()\n  while true do\n  end\nend\n" POLICY("  spin()"));
     const kiln_result *result = execute(f);
-    const json_t *trace =
-        json_object_get(json_array_get(result->errors, 0), "traceback");
+    const json_t *trace = json_object_get(json_array_get(result->errors, 0), "traceback");
     const char *first = json_string_value(json_array_get(trace, 0));
     const char *second = json_string_value(json_array_get(trace, 1));
     assert_non_null(first);
@@ -378,14 +384,17 @@ static void depth(void **state)
     ((fixture *)*state)->patient = true;
     fails(*state, POLICY("local function f() return 1 + f() end return f()"), "PolicyDepth",
           "stack overflow");
-    fails(*state, POLICY("local t = setmetatable({}, {}) getmetatable(t).__index = function(_, k) return 1 + t[k] end return t.x"),
+    fails(*state,
+          POLICY("local t = setmetatable({}, {}) getmetatable(t).__index = function(_, k) "
+                 "return 1 + t[k] end return t.x"),
           "PolicyDepth", "stack overflow");
     /* Whatever these end by, the C stack holds. */
     fixture *f = *state;
     LOAD(POLICY("local function f() return coroutine.wrap(f)() end return f()"));
     assert_int_equal(execute(f)->status, KILN_STATUS_UNAVAILABLE);
-    LOAD(POLICY("local mt = {} mt.__tostring = function(s) return ('%s'):format(s) .. tostring(s) end\n"
-                "return tostring(setmetatable({}, mt))"));
+    LOAD(POLICY(
+        "local mt = {} mt.__tostring = function(s) return ('%s'):format(s) .. tostring(s) end\n"
+        "return tostring(setmetatable({}, mt))"));
     assert_int_equal(execute(f)->status, KILN_STATUS_UNAVAILABLE);
     LOAD(POLICY("local function f() return (('x'):gsub('x', f)) end return f()"));
     assert_int_equal(execute(f)->status, KILN_STATUS_UNAVAILABLE);
@@ -410,7 +419,8 @@ static void bombs_in_c(void **state)
     }
     fails(*state, POLICY("table.insert({}, -2^31, 1)"), "PolicyError", "out of bounds");
     passes(*state, POLICY("table.remove({}, -2^31) return next(input)"));
-    passes(*state, POLICY("('a'):rep(2^20):find(('a'):rep(2^19) .. 'b', 1, true) return next(input)"));
+    passes(*state,
+           POLICY("('a'):rep(2^20):find(('a'):rep(2^19) .. 'b', 1, true) return next(input)"));
     passes(*state, POLICY("local t = {} for i = 1, 2000 do t[i] = i % 7 end table.sort(t)\n"
                           "for i = 2, #t do assert(t[i - 1] <= t[i]) end return next(input)"));
 }
@@ -421,7 +431,8 @@ static void error_objects(void **state)
 {
     fails(*state, POLICY("error({})"), "PolicyError", "(the error is a table value)");
     fails(*state, POLICY("error()"), "PolicyError", "(the error is a nil value)");
-    fails(*state, POLICY("error(setmetatable({}, {__tostring = function() while true do end end}))"),
+    fails(*state,
+          POLICY("error(setmetatable({}, {__tostring = function() while true do end end}))"),
           "PolicyError", "table value");
     fails(*state, POLICY("error(7)"), "PolicyError", "7");
     fails(*state, POLICY("local x = nil\n return x.y"), "PolicyError", "a.lua:3: ");
@@ -438,7 +449,8 @@ static void returns(void **state)
     assert_int_equal(execute(f)->status, KILN_STATUS_OK);
     assert_int_equal(execute(f)->status, KILN_STATUS_UNAVAILABLE);
     assert_string_equal(error_text(f->result, "name"), "PolicyReturn");
-    LOAD("local kept\n" POLICY("if kept then return kept.status end kept = next(input) return kept"));
+    LOAD("local kept\n" POLICY(
+        "if kept then return kept.status end kept = next(input) return kept"));
     execute(f);
     assert_int_equal(execute(f)->status, KILN_STATUS_UNAVAILABLE);
     assert_non_null(strstr(error_text(f->result, "message"), "another execution"));
@@ -455,7 +467,8 @@ static void next_twice_never_late(void **state)
     assert_string_equal(error_text(f->result, "message"), "no");
     assert_string_equal(error_text(f->result, "kind"), "policy");
     assert_int_equal(f->runs, 2);
-    LOAD("local late\n" POLICY("if late then return late(input) end late = next return next(input)"));
+    LOAD("local late\n" POLICY(
+        "if late then return late(input) end late = next return next(input)"));
     execute(f);
     execute(f);
     assert_non_null(strstr(error_text(f->result, "message"), "after its policy has ended"));
@@ -483,8 +496,9 @@ static void outer_policy_sees_failure(void **state)
         POLICY("local r = next(input) ctx:decide('saw', r.errors[1].name) return r");
     LOAD(around, POLICY("while true do end"));
     execute(f);
-    assert_string_equal(json_string_value(json_object_get(json_array_get(f->decisions, 0), "detail")),
-                        "PolicyTimeout");
+    assert_string_equal(
+        json_string_value(json_object_get(json_array_get(f->decisions, 0), "detail")),
+        "PolicyTimeout");
     assert_string_equal(error_text(f->result, "name"), "PolicyTimeout");
 }
 
@@ -494,10 +508,12 @@ static void awaits_where_none_is_allowed(void **state)
 {
     fixture *f = *state;
     kiln_error err = KILN_ERROR_INIT;
-    fails(f, POLICY("return coroutine.wrap(function() return next(input) end)()"), "PolicyError",
-          "inside a coroutine of the script's own");
+    fails(f, POLICY("return coroutine.wrap(function() return next(input) end)()"),
+          "PolicyError", "inside a coroutine of the script's own");
     fails(f, POLICY("return coroutine.yield()"), "PolicyError", "coroutine.yield outside");
-    fails(f, POLICY("return ('%s'):format(setmetatable({}, {__tostring = function() kiln.sleep(1) end}))"),
+    fails(f,
+          POLICY("return ('%s'):format(setmetatable({}, {__tostring = function() kiln.sleep(1) "
+                 "end}))"),
           "PolicyError", "attempt to yield across C-call boundary");
     static const char at_load[] = "kiln.sleep(1)\n" POLICY("");
     write_script(f, "a", at_load, strlen(at_load));
@@ -505,12 +521,14 @@ static void awaits_where_none_is_allowed(void **state)
     assert_non_null(strstr(err.text, "a.lua:1: "));
     assert_non_null(strstr(err.text, "no execution is running"));
     /* inside pcall, a metamethod, an iterator, sort and gsub it is */
-    passes(f, POLICY("local t = setmetatable({}, {__index = function() kiln.sleep(0) return 1 end})\n"
-                     "assert(t.x == 1)\n"
-                     "for _ in function(_, c) kiln.sleep(0) return not c or nil end do end\n"
-                     "table.sort({2, 1}, function(a, b) kiln.sleep(0) return a < b end)\n"
-                     "assert(('x'):gsub('x', function() kiln.sleep(0) return 'y' end) == 'y')\n"
-                     "return select(2, pcall(next, input))"));
+    passes(
+        f,
+        POLICY("local t = setmetatable({}, {__index = function() kiln.sleep(0) return 1 end})\n"
+               "assert(t.x == 1)\n"
+               "for _ in function(_, c) kiln.sleep(0) return not c or nil end do end\n"
+               "table.sort({2, 1}, function(a, b) kiln.sleep(0) return a < b end)\n"
+               "assert(('x'):gsub('x', function() kiln.sleep(0) return 'y' end) == 'y')\n"
+               "return select(2, pcall(next, input))"));
 }
 
 static void finished_coroutines(void **state)
@@ -559,8 +577,10 @@ static void executions_do_not_mix(void **state)
     answer(f, 1);
     answer(f, 0);
     assert_int_equal(f->ends, 2);
-    assert_string_equal(json_string_value(json_object_get(json_array_get(f->decisions, 0), "detail")), "22");
-    assert_string_equal(json_string_value(json_object_get(json_array_get(f->decisions, 1), "detail")), "11");
+    assert_string_equal(
+        json_string_value(json_object_get(json_array_get(f->decisions, 0), "detail")), "22");
+    assert_string_equal(
+        json_string_value(json_object_get(json_array_get(f->decisions, 1), "detail")), "11");
     kiln_request_free(one);
     kiln_request_free(two);
 }
@@ -618,8 +638,9 @@ static void cancelling(void **state)
 static void reach(void **state)
 {
     static const char *const absent[] = {
-        "load", "loadstring", "loadfile", "dofile", "require", "module", "getfenv", "setfenv",
-        "collectgarbage", "newproxy", "gcinfo", "debug", "io", "os", "jit", "package", "ffi",
+        "load",    "loadstring",     "loadfile", "dofile", "require", "module", "getfenv",
+        "setfenv", "collectgarbage", "newproxy", "gcinfo", "debug",   "io",     "os",
+        "jit",     "package",        "ffi",
     };
     char script[512];
     for (size_t i = 0; i < sizeof(absent) / sizeof(absent[0]); i++) {
@@ -629,11 +650,12 @@ static void reach(void **state)
         snprintf(script, sizeof(script), POLICY("return %s"), absent[i]);
         fails(*state, script, "PolicyError", "undefined global");
     }
-    passes(*state, POLICY("assert(string.dump == nil and (''):len() == 0 and (('').dump) == nil)\n"
-                          "assert(getmetatable('') == false)\n"
-                          "assert(not pcall(setmetatable, '', {}))\n"
-                          "assert(getmetatable(_G) == false)\n"
-                          "return next(input)"));
+    passes(*state,
+           POLICY("assert(string.dump == nil and (''):len() == 0 and (('').dump) == nil)\n"
+                  "assert(getmetatable('') == false)\n"
+                  "assert(not pcall(setmetatable, '', {}))\n"
+                  "assert(getmetatable(_G) == false)\n"
+                  "return next(input)"));
     fails(*state, POLICY("x = 1"), "PolicyError", "say local");
     fails(*state, POLICY("kiln.deny('x').status = 'ok'"), "PolicyError", "read-only");
 }
@@ -642,8 +664,9 @@ static void scripts_do_not_share_globals(void **state)
 {
     fixture *f = *state;
     LOAD("string.len = nil rawset(_G, 'x', 1) kiln.run = nil\n" POLICY("return next(input)"),
-         POLICY("assert(rawget(_G, 'x') == nil and string.len('ab') == 2 and ('ab'):len() == 2)\n"
-                "assert(kiln.run) return next(input)"));
+         POLICY(
+             "assert(rawget(_G, 'x') == nil and string.len('ab') == 2 and ('ab'):len() == 2)\n"
+             "assert(kiln.run) return next(input)"));
     assert_int_equal(execute(f)->status, KILN_STATUS_OK);
 }
 
@@ -652,19 +675,26 @@ static void scripts_do_not_share_globals(void **state)
 static void changed_input(void **state)
 {
     fixture *f = *state;
-    LOAD(POLICY("input.code = 'two' input.backend = 'exec' input.env.A = 'b' input.args[1] = '-x'\n"
-                "return next(input)"));
+    LOAD(POLICY(
+        "input.code = 'two' input.backend = 'exec' input.env.A = 'b' input.args[1] = '-x'\n"
+        "return next(input)"));
     assert_int_equal(execute(f)->status, KILN_STATUS_OK);
     assert_string_equal(f->pending[0].code, "two");
     assert_string_equal(f->pending[0].backend, "exec");
-    fails(f, POLICY("input.code = nil return next(input)"), "PolicyError", "input.code: string expected");
-    fails(f, POLICY("input.code = {} local r = next(input) return r"), "PolicyError", "a.lua:2: input.code: string expected, got table");
+    fails(f, POLICY("input.code = nil return next(input)"), "PolicyError",
+          "input.code: string expected");
+    fails(f, POLICY("input.code = {} local r = next(input) return r"), "PolicyError",
+          "a.lua:2: input.code: string expected, got table");
     fails(f, POLICY("input.code = 'a\\0b' return next(input)"), "PolicyError", "NUL");
-    fails(f, POLICY("input.args = {'a', 2} return next(input)"), "PolicyError", "input.args[2]: string expected");
-    fails(f, POLICY("input.timeout = 5 return next(input)"), "PolicyError", "no field 'timeout'");
-    fails(f, POLICY("input.timeout_ms = -1 return next(input)"), "PolicyError", "input.timeout_ms");
+    fails(f, POLICY("input.args = {'a', 2} return next(input)"), "PolicyError",
+          "input.args[2]: string expected");
+    fails(f, POLICY("input.timeout = 5 return next(input)"), "PolicyError",
+          "no field 'timeout'");
+    fails(f, POLICY("input.timeout_ms = -1 return next(input)"), "PolicyError",
+          "input.timeout_ms");
     fails(f, POLICY("input.limits.memroy = 1 return next(input)"), "PolicyError", "'memroy'");
-    fails(f, POLICY("return kiln.run(nil, input)"), "PolicyError", "name of a backend expected");
+    fails(f, POLICY("return kiln.run(nil, input)"), "PolicyError",
+          "name of a backend expected");
     fails(f, POLICY("return kiln.deny('x').statsu"), "PolicyError", "no field 'statsu'");
 }
 
@@ -693,7 +723,8 @@ static void script_files(void **state)
     refuses(f, "local x = 1", 11, "returns nothing");
     refuses(f, "while true do end", 17, "without a pause");
     refuses(f, "kiln.options{x = {type = 'lsit'}} return print", 46, "x: type is one of");
-    refuses(f, "kiln.options{x = {type = 'list', default = true}} return print", 62, "not of its type");
+    refuses(f, "kiln.options{x = {type = 'list', default = true}} return print", 62,
+            "not of its type");
     auto_free char *large = malloc(KILN_SCRIPT_MAX + 2);
     memset(large, ' ', KILN_SCRIPT_MAX + 2);
     refuses(f, large, KILN_SCRIPT_MAX + 2, "larger than");
@@ -710,33 +741,47 @@ static void script_files(void **state)
 
 static const char comparison[] =
     "local mine, steps = ...\n"
-    "local subjects = {'', 'a', 'ab', 'aab', 'hello world', 'key = value', '  x  ', 'a.b.c', '(()())',\n"
-    "  'THE (quick) fox', '2026-11-22', 'a\\0b', '\\1\\255\\128z', 'foo123bar', '%d[]', '^a$', 'x^y'}\n"
-    "local atoms = {'a', '.', '%a', '%d', '%s', '%w', '%p', '%u', '%l', '%x', '%c', '%g', '%z', '%A', '%S',\n"
-    "  '[abc]', '[^a]', '[a-z]', '[%w_]', '[]]', '[^]]', '[a-]', '(', ')', '()', '%b()', '%f[%w]', '%1', '%',\n"
+    "local subjects = {'', 'a', 'ab', 'aab', 'hello world', 'key = value', '  x  ', 'a.b.c', "
+    "'(()())',\n"
+    "  'THE (quick) fox', '2026-11-22', 'a\\0b', '\\1\\255\\128z', 'foo123bar', '%d[]', '^a$', "
+    "'x^y'}\n"
+    "local atoms = {'a', '.', '%a', '%d', '%s', '%w', '%p', '%u', '%l', '%x', '%c', '%g', "
+    "'%z', '%A', '%S',\n"
+    "  '[abc]', '[^a]', '[a-z]', '[%w_]', '[]]', '[^]]', '[a-]', '(', ')', '()', '%b()', "
+    "'%f[%w]', '%1', '%',\n"
     "  '[', '%f', '%%', '$', '^', '-', 'b', '[%a-z]', '\\255', '%b', '%2', '%.'}\n"
     "local suffixes = {'', '*', '+', '-', '?'}\n"
     "local seed = 1\n"
     "local function random(n) seed = (seed * 16807) % 2147483647 return seed % n + 1 end\n"
     "local function show(...) local t = {n = select('#', ...), ...}\n"
-    "  for i = 1, t.n do t[i] = type(t[i]) .. ':' .. tostring(t[i]) end return table.concat(t, ',', 1, t.n) end\n"
+    "  for i = 1, t.n do t[i] = type(t[i]) .. ':' .. tostring(t[i]) end return table.concat(t, "
+    "',', 1, t.n) end\n"
     "local function plain(...) local ok, m = ... if ok then return show(...) end\n"
     "  m = tostring(m):gsub('^.-:%d+: ', '') return 'error ' .. m end\n"
-    "local function all(f, s, p) local out = {} for a, b in f(s, p) do out[#out + 1] = show(a, b)\n"
+    "local function all(f, s, p) local out = {} for a, b in f(s, p) do out[#out + 1] = show(a, "
+    "b)\n"
     "  if #out > 50 then break end end return table.concat(out, ';') end\n"
     "for step = 1, steps do\n"
     "  local p = random(6) == 1 and '^' or ''\n"
-    "  for _ = 1, random(4) do p = p .. atoms[random(#atoms)] .. suffixes[random(#suffixes)] end\n"
+    "  for _ = 1, random(4) do p = p .. atoms[random(#atoms)] .. suffixes[random(#suffixes)] "
+    "end\n"
     "  local s, init = subjects[random(#subjects)], random(8) - 4\n"
     "  local where = ('%q %q %d'):format(s, p, init)\n"
-    "  local function same(what, a, b) if a ~= b then error(what .. ' ' .. where .. '\\nmine ' .. a .. '\\nhis  ' .. b) end end\n"
-    "  same('find', plain(pcall(mine.find, s, p, init)), plain(pcall(string.find, s, p, init)))\n"
-    "  same('match', plain(pcall(mine.match, s, p, init)), plain(pcall(string.match, s, p, init)))\n"
-    "  same('plain', plain(pcall(mine.find, s, p, init, true)), plain(pcall(string.find, s, p, init, true)))\n"
-    "  same('gmatch', plain(pcall(all, mine.gmatch, s, p)), plain(pcall(all, string.gmatch, s, p)))\n"
-    "  for _, r in ipairs{'<%0>', '%1', '', '%', function(a, b) return a ~= 'a' and tostring(a) .. tostring(b) end, {a = 'X', [''] = 'E'}} do\n"
+    "  local function same(what, a, b) if a ~= b then error(what .. ' ' .. where .. '\\nmine ' "
+    ".. a .. '\\nhis  ' .. b) end end\n"
+    "  same('find', plain(pcall(mine.find, s, p, init)), plain(pcall(string.find, s, p, "
+    "init)))\n"
+    "  same('match', plain(pcall(mine.match, s, p, init)), plain(pcall(string.match, s, p, "
+    "init)))\n"
+    "  same('plain', plain(pcall(mine.find, s, p, init, true)), plain(pcall(string.find, s, p, "
+    "init, true)))\n"
+    "  same('gmatch', plain(pcall(all, mine.gmatch, s, p)), plain(pcall(all, string.gmatch, s, "
+    "p)))\n"
+    "  for _, r in ipairs{'<%0>', '%1', '', '%', function(a, b) return a ~= 'a' and "
+    "tostring(a) .. tostring(b) end, {a = 'X', [''] = 'E'}} do\n"
     "    local most = random(4) > 1 and nil or random(4) - 2\n"
-    "    same('gsub ' .. tostring(r), plain(pcall(mine.gsub, s, p, r, most)), plain(pcall(string.gsub, s, p, r, most)))\n"
+    "    same('gsub ' .. tostring(r), plain(pcall(mine.gsub, s, p, r, most)), "
+    "plain(pcall(string.gsub, s, p, r, most)))\n"
     "  end\n"
     "end\n";
 
@@ -776,7 +821,8 @@ static void example_of_the_design(void **state)
          "return function(input, ctx, next)\n"
          "  local result = next(input)\n"
          "  for _, backend in ipairs(ctx.options.fallback) do\n"
-         "    if result.status ~= \"crashed\" and result.status ~= \"unavailable\" then break end\n"
+         "    if result.status ~= \"crashed\" and result.status ~= \"unavailable\" then break "
+         "end\n"
          "    ctx:decide(\"retry\", backend)\n"
          "    result = kiln.run(backend, input)\n"
          "  end\n"
@@ -791,7 +837,8 @@ static void example_of_the_design(void **state)
 static void many_executions_leave_nothing(void **state)
 {
     fixture *f = *state;
-    static const char pass[] = POLICY("local t = {} for i = 1, 100 do t[i] = i end return next(input)");
+    static const char pass[] =
+        POLICY("local t = {} for i = 1, 100 do t[i] = i end return next(input)");
     LOAD(pass, pass, pass);
     size_t used = 0;
     for (int round = 0; round < 40; round++) {
@@ -814,14 +861,31 @@ int main(void)
 {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(endless_loops), TEST(spinning_line_is_told), TEST(pausing_uses_up_the_total),
-        TEST(waiting_is_not_counted), TEST(awaits_are_bounded), TEST(memory), TEST(depth),
-        TEST(bombs_in_c), TEST(error_objects), TEST(returns), TEST(next_twice_never_late),
-        TEST(on_failure_denied), TEST(outer_policy_sees_failure),
-        TEST(awaits_where_none_is_allowed), TEST(finished_coroutines),
-        TEST(late_and_double_completions), TEST(executions_do_not_mix), TEST(all_and_race),
-        TEST(cancelling), TEST(reach), TEST(scripts_do_not_share_globals), TEST(changed_input),
-        TEST(script_files), TEST(patterns_agree), TEST(example_of_the_design),
+        TEST(endless_loops),
+        TEST(spinning_line_is_told),
+        TEST(pausing_uses_up_the_total),
+        TEST(waiting_is_not_counted),
+        TEST(awaits_are_bounded),
+        TEST(memory),
+        TEST(depth),
+        TEST(bombs_in_c),
+        TEST(error_objects),
+        TEST(returns),
+        TEST(next_twice_never_late),
+        TEST(on_failure_denied),
+        TEST(outer_policy_sees_failure),
+        TEST(awaits_where_none_is_allowed),
+        TEST(finished_coroutines),
+        TEST(late_and_double_completions),
+        TEST(executions_do_not_mix),
+        TEST(all_and_race),
+        TEST(cancelling),
+        TEST(reach),
+        TEST(scripts_do_not_share_globals),
+        TEST(changed_input),
+        TEST(script_files),
+        TEST(patterns_agree),
+        TEST(example_of_the_design),
         TEST(many_executions_leave_nothing),
     };
     return cmocka_run_group_tests_name("policy", tests, NULL, NULL);
