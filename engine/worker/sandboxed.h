@@ -63,12 +63,16 @@ void kiln_sandbox_kill(kiln_sandbox *sandbox);
 /* What its cgroup says; all unknown without one. */
 void kiln_sandbox_usage(const kiln_sandbox *sandbox, kiln_cgroup_usage *usage);
 
-/* ---- programs; spawn as in plugin.h */
+/* ---- programs; spawn as in plugin.h. A sandbox runs one program or worker at a time,
+ * since the end of one is the end of every process in it: -EBUSY otherwise; -EPIPE when
+ * its supervisor is gone, and then only closing it and opening another helps.
+ * limits.timeout_ms counts from this call. */
 int kiln_process_spawn(kiln_sandbox *sandbox, const kiln_spawn *spawn, kiln_process **process,
                        kiln_error *err);
 void kiln_process_kill(kiln_process *process);
 
-/* ---- workers */
+/* ---- workers. limits.timeout_ms is the caller's affair; limits.cpu_ms is that of one
+ * cell, and needs a cgroup to be counted. */
 typedef struct kiln_guest_callbacks {
     /* Output frames 0x41-0x47, and bytes that the process wrote to descriptors 1 and
      * 2 itself (as STDOUT, STDERR). */
