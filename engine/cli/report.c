@@ -53,6 +53,19 @@ static void tell_status(kiln_terminal *terminal, const kiln_result *result, cons
     }
 }
 
+/* An engine and a policy may have said the same of one fault, each as its own kind. */
+static bool said_later(const json_t *errors, size_t from, const json_t *error)
+{
+    for (size_t i = from + 1; i < json_array_size(errors); i++) {
+        const json_t *other = json_array_get(errors, i);
+        if (strcmp(text_of(other, "name"), text_of(error, "name")) == 0 &&
+            strcmp(text_of(other, "message"), text_of(error, "message")) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void tell_errors(kiln_terminal *terminal, const kiln_result *result, const char *prefix)
 {
     const char *kind = kiln_status_error_kind(result->status);
@@ -67,7 +80,8 @@ static void tell_errors(kiln_terminal *terminal, const kiln_result *result, cons
          * warning: it is not why the execution ended as it did. */
         bool beside = strncmp(name, "OutputFile", 10) == 0 || kind == NULL ||
                       strcmp(kind, text_of(error, "kind")) != 0;
-        if (beside && json_array_size(json_object_get(error, "traceback")) > 0) {
+        if (beside && (json_array_size(json_object_get(error, "traceback")) > 0 ||
+                       said_later(result->errors, i, error))) {
             continue; /* such as the KeyboardInterrupt of a timeout: it was shown already */
         }
         told = told || !beside;
