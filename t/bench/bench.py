@@ -132,14 +132,14 @@ class Table:
         self.rows.append(row)
         figure = lambda value: f"{value:10.3f}" if value is not None else f"{'':10}"
         ratio = lambda value: f"{value:8.2f}" if value is not None else f"{'':8}"
-        print(f"{what:<50}{figure(kiln)}{figure(floor)}{figure(peer)}"
+        print(f"{what:<58}{figure(kiln)}{figure(floor)}{figure(peer)}"
               f"{ratio(row['times_floor'])}{ratio(row['times_faster'])}  "
               + "; ".join(f"{text}: {'met' if met else 'MISSED'}" for text, met in checks),
               flush=True)
 
     def failed(self, what, why):
         self.rows.append({"what": what, "error": str(why)})
-        print(f"{what:<50}  failed: {why}", flush=True)
+        print(f"{what:<58}  failed: {why}", flush=True)
 
 
 def whole_processes(table, kiln, arguments):
@@ -174,7 +174,8 @@ def programs_started(table, kiln, arguments):
               series["bare_python"], series["bwrap_python"], at_most=1.15)
 
 
-def cells(table, kiln, interpreter, arguments):
+def peer_cells():
+    """ipykernel: a cell's round trip, and a kernel from nothing with numpy+."""
     kernel = Kernel()
     try:
         for _ in range(20):
@@ -182,18 +183,25 @@ def cells(table, kiln, interpreter, arguments):
         peer = median([kernel.run(f"1+{i}") for i in range(200)])
     finally:
         kernel.close()
+    return peer, kernel.cold_ms
+
+
+def cells(table, kiln, interpreter, peer, arguments):
     series = program(arguments.build, "cell", kiln, interpreter, arguments.runs * 100)
     echo = median(series["echo"])
     table.row("cell 1+1, engine to worker and back / echo / ipykernel", median(series["cell"]),
               echo, peer, at_most=1.7, faster=100, p99_ms=p99(series["cell"]))
     table.row("the same code again", median(series["cell_seen"]), echo, peer, at_most=1.15,
               p99_ms=p99(series["cell_seen"]))
+    return echo
+
+
+def results(table, kiln, echo, peer, arguments):
     series = program(arguments.build, "execute", kiln, arguments.runs * 50)
     whole, bare = median(series["default_chain"]), median(series["audit_chain"])
     table.row("cell 1+1, request to Result, default policies", whole, echo, peer, at_most=3,
               faster=100, p99_ms=p99(series["default_chain"]))
     table.row("policies: default chain of five less chain of one", whole - bare, ceiling=0.02)
-    return kernel.cold_ms
 
 
 def sessions(table, kiln, interpreter, cold_ms, arguments):
@@ -202,13 +210,10 @@ def sessions(table, kiln, interpreter, cold_ms, arguments):
         ("session, numpy+ preloaded / fork / ipykernel",
          ["preload=numpy pandas matplotlib.pyplot"], {"at_most": 12, "faster": 200}),
     ):
-        try:
-            series = program(arguments.build, "session", kiln, interpreter, arguments.runs * 3,
-                             *options)
-            table.row(what, median(series["session"]), median(series["fork"]), cold_ms,
-                      p99_ms=p99(series["session"]), **limits)
-        except RuntimeError as why:
-            table.failed(what, why)
+        series = program(arguments.build, "session", kiln, interpreter, arguments.runs * 3,
+                         *options)
+        table.row(what, median(series["session"]), median(series["fork"]), cold_ms,
+                  p99_ms=p99(series["session"]), **limits)
 
 
 def main():
@@ -222,20 +227,25 @@ def main():
     kiln = f"{arguments.build}/kiln"
     interpreter = f"{arguments.build}/plugins/interpreter.so"
 
-    table, cold_ms = Table(), None
-    print(f"{'milliseconds, medians':<50}{'kiln':>10}{'floor':>10}{'peer':>10}"
+    table = Table()
+    print(f"{'milliseconds, medians':<58}{'kiln':>10}{'floor':>10}{'peer':>10}"
           f"{'x floor':>8}{'faster':>8}")
-    steps = (
-        ("whole processes", lambda: whole_processes(table, kiln, arguments)),
-        ("programs", lambda: programs_started(table, kiln, arguments)),
-        ("cells", lambda: cells(table, kiln, interpreter, arguments)),
-    )
-    for what, step in steps:
+
+    def step(what, function, *its):
+        """A step that fails is a row that says so; the others go on."""
         try:
-            cold_ms = step() or cold_ms
+            return function(*its)
         except (RuntimeError, OSError) as why:
             table.failed(what, why)
-    sessions(table, kiln, interpreter, cold_ms, arguments)
+            return None
+
+    step("whole processes", whole_processes, table, kiln, arguments)
+    step("programs", programs_started, table, kiln, arguments)
+    peer, cold_ms = peer_cells()
+    echo = step("cells", cells, table, kiln, interpreter, peer, arguments)
+    if echo is not None:
+        step("results", results, table, kiln, echo, peer, arguments)
+    step("sessions", sessions, table, kiln, interpreter, cold_ms, arguments)
 
     record = {"machine": {"cpus": os.cpu_count(), "kernel": platform.release(),
                           "load": os.getloadavg()[0]},
