@@ -106,11 +106,12 @@ static int read_code_cell(kiln_ipynb *notebook, const char *name, size_t index, 
         free(copy);
         return kiln_error_set(err, -ENOMEM, "%s: out of memory", name);
     }
+    char *text = kiln_steal(source.data);
     notebook->cells[notebook->count++] = (kiln_ipynb_cell){
         .index = index,
         .json = cell,
         .id = copy,
-        .source = kiln_steal(source.data),
+        .source = text,
         .source_length = source.length,
         .skip = has_tag(cell, "skip-execution"),
         .raises_exception = has_tag(cell, "raises-exception"),
