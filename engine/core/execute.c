@@ -184,10 +184,13 @@ int kiln_execute(kiln_session *session_, kiln_request *request,
 void kiln_execution_cancel(kiln_execution *execution)
 {
     bool force = execution->cancels++ > 0;
-    kiln_core_run *run = execution->runs;
-    if (run != NULL) {
-        kiln_core_run_interrupt(run, force);
-    } else if (execution->policy_run != NULL) {
+    /* The policies first, so that none starts another run when this one has ended; they
+     * wait for a backend that is running. Without one the execution ends in this call. */
+    bool running = execution->runs != NULL;
+    if (execution->policy_run != NULL) {
         kiln_policies_cancel(execution->policy_run);
+    }
+    if (running) {
+        kiln_core_run_interrupt(execution->runs, force);
     }
 }
