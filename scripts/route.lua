@@ -36,12 +36,14 @@ local function rules(list)
   return pairs_of
 end
 
-local function by_imports(options, input)
+local function by_imports(options, input, ctx)
   if #options.imports == 0 then return nil end
   local analysis, failure = kiln.analyze(input.code, input.language)
-  if not analysis or analysis.error then
-    return nil, failure -- code that cannot be parsed fails by itself, wherever it runs
+  if not analysis then
+    ctx:decide("analyze", "import rules were not applied: " .. failure)
+    return nil
   end
+  if analysis.error then return nil end -- it fails by itself, wherever it runs
   for _, rule in ipairs(rules(options.imports)) do
     for _, name in ipairs(analysis.imports or {}) do
       if name == rule.key or name:sub(1, #rule.key + 1) == rule.key .. "." then
@@ -82,10 +84,10 @@ local function speaks(backend, language)
   return false
 end
 
--- The backend, and why; the reason is nil where nothing had to be decided.
-local function choose(options, input)
+-- The backend, and why; the reason is nil where it is the caller's or the default.
+local function choose(options, input, ctx)
   if input.backend and not options.override then return input.backend end
-  local chosen, why = by_imports(options, input)
+  local chosen, why = by_imports(options, input, ctx)
   if not chosen then chosen, why = by_size(options, input) end
   if not chosen then chosen, why = by_language(options, input) end
   if chosen then return chosen, why end
@@ -96,7 +98,7 @@ end
 
 return function(input, ctx, next)
   local options = ctx.options
-  local chosen, why = choose(options, input)
+  local chosen, why = choose(options, input, ctx)
   local backend = kiln.backends[chosen]
   if not backend then
     return kiln.unavailable(("no backend %q is loaded; see kiln plugins"):format(chosen))
@@ -116,7 +118,7 @@ return function(input, ctx, next)
     end
     chosen, why = other, ("%s does not run %s"):format(chosen, input.language)
   end
-  if why then ctx:decide("backend", chosen .. ": " .. why) end
+  ctx:decide("backend", why and chosen .. ": " .. why or chosen)
   if chosen == input.backend then return next(input) end
   local changed = kiln.copy(input)
   changed.backend = chosen

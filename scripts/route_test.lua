@@ -11,7 +11,7 @@ end
 test.case("nothing configured: the engine's default, and nothing decided", function()
   local run = route({}, { code = "1" })
   test.is(run.ran, { "interpreter" })
-  test.is(run.decisions, {})
+  test.is(run.decisions, { { policy = "route", action = "backend", detail = "interpreter" } })
   test.is(run.analyzed, 0)
 end)
 

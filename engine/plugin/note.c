@@ -99,12 +99,20 @@ int kiln_plugin_read_note(const char *path, unsigned *major, unsigned *minor, ki
     if (rc < 0) {
         return rc;
     }
+    bool found = false;
     for (unsigned i = 0; i < header.e_phnum; i++) {
         Elf64_Phdr segment;
         if (read_at(fd, &segment, sizeof(segment), header.e_phoff + i * sizeof(segment)) < 0) {
             return kiln_error_set(err, ENOEXEC, "%s: damaged ELF file: it is cut", path);
         }
-        if (segment.p_type != PT_NOTE || segment.p_filesz > NOTES_MAX) {
+        /* The dynamic linker maps segments without a look at the file's end, and touching
+         * what is not there is a SIGBUS. */
+        if (segment.p_type == PT_LOAD &&
+            (segment.p_offset > (uint64_t)status.st_size ||
+             segment.p_filesz > (uint64_t)status.st_size - segment.p_offset)) {
+            return kiln_error_set(err, ENOEXEC, "%s: damaged ELF file: it is cut", path);
+        }
+        if (segment.p_type != PT_NOTE || segment.p_filesz > NOTES_MAX || found) {
             continue;
         }
         auto_free char *notes = malloc(segment.p_filesz + 1);
@@ -115,11 +123,12 @@ int kiln_plugin_read_note(const char *path, unsigned *major, unsigned *minor, ki
             return kiln_error_set(err, ENOEXEC, "%s: damaged ELF file: it is cut", path);
         }
         rc = find_note(notes, segment.p_filesz, major, minor);
-        if (rc != 0) {
-            return rc > 0 ? 0 : kiln_error_set(err, EINVAL, "%s: damaged note", path);
+        if (rc < 0) {
+            return kiln_error_set(err, EINVAL, "%s: damaged note", path);
         }
+        found = rc > 0;
     }
-    return kiln_error_set(err, ENOEXEC,
+    return found ? 0 : kiln_error_set(err, ENOEXEC,
                           "%s: no Kiln note: not a Kiln plugin (does it end with "
                           "KILN_PLUGIN(...)?)", path);
 }
