@@ -10,7 +10,10 @@ typedef struct kiln_buffer {
     size_t capacity;
 } kiln_buffer;
 
-#define KILN_BUFFER_INIT {NULL, 0, 0}
+#define KILN_BUFFER_INIT                                                                       \
+    {                                                                                          \
+        NULL, 0, 0                                                                             \
+    }
 
 /* Makes room for `more` bytes after the content; 0 or -ENOMEM. */
 int kiln_buffer_reserve(kiln_buffer *buffer, size_t more);

@@ -29,10 +29,10 @@ static inline void kiln_cleanup_json(json_t **json)
     json_decref(*json);
 }
 
-#define auto_free __attribute__((cleanup(kiln_cleanup_free)))
-#define auto_close __attribute__((cleanup(kiln_cleanup_close))) /* int, -1 = none */
+#define auto_free   __attribute__((cleanup(kiln_cleanup_free)))
+#define auto_close  __attribute__((cleanup(kiln_cleanup_close))) /* int, -1 = none */
 #define auto_fclose __attribute__((cleanup(kiln_cleanup_fclose)))
-#define auto_json __attribute__((cleanup(kiln_cleanup_json)))
+#define auto_json   __attribute__((cleanup(kiln_cleanup_json)))
 
 /* Gives a resource away: the scope no longer frees it. */
 static inline int kiln_steal_fd(int *fd)
@@ -41,12 +41,12 @@ static inline int kiln_steal_fd(int *fd)
     *fd = -1;
     return taken;
 }
-#define kiln_steal(pointer)              \
-    ({                                   \
-        __typeof__(pointer) *from_ = &(pointer); \
-        __typeof__(pointer) taken_ = *from_;     \
-        *from_ = NULL;                   \
-        taken_;                          \
+#define kiln_steal(pointer)                                                                    \
+    ({                                                                                         \
+        __typeof__(pointer) *from_ = &(pointer);                                               \
+        __typeof__(pointer) taken_ = *from_;                                                   \
+        *from_ = NULL;                                                                         \
+        taken_;                                                                                \
     })
 
 #endif

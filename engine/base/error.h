@@ -15,7 +15,10 @@ typedef struct kiln_error {
     char text[1024]; /* UTF-8, one line, always terminated */
 } kiln_error;
 
-#define KILN_ERROR_INIT {0, ""}
+#define KILN_ERROR_INIT                                                                        \
+    {                                                                                          \
+        0, ""                                                                                  \
+    }
 
 /* Sets the text and returns `code`, made negative if it was positive. A long
  * text is cut with an ellipsis; control characters become '?'. */

@@ -126,8 +126,8 @@ int kiln_request_add_env(kiln_request *request, const char *assignment)
 int kiln_request_add_file(kiln_request *request, const char *name, const char *path,
                           const void *content, size_t length, const char *mime_type)
 {
-    kiln_input_file *files = realloc(request->input_files,
-                                     (request->input_file_count + 1) * sizeof(*files));
+    kiln_input_file *files =
+        realloc(request->input_files, (request->input_file_count + 1) * sizeof(*files));
     if (files == NULL) {
         return -ENOMEM;
     }
@@ -186,7 +186,8 @@ int kiln_file_name_check(const char *name, kiln_error *err)
     if (name[0] == '/') {
         return kiln_error_set(err, EINVAL,
                               "input file name \"%s\" is absolute: name it relative to the "
-                              "work directory", name);
+                              "work directory",
+                              name);
     }
     if (!kiln_utf8_valid(name, length)) {
         return kiln_error_set(err, EINVAL, "input file name \"%s\" is not UTF-8", name);
@@ -197,12 +198,14 @@ int kiln_file_name_check(const char *name, kiln_error *err)
         if (n == 0 || (n == 1 && part[0] == '.') || (n == 2 && memcmp(part, "..", 2) == 0)) {
             return kiln_error_set(err, EINVAL,
                                   "input file name \"%s\" has an empty, \".\" or \"..\" part: "
-                                  "it must be one path inside the work directory", name);
+                                  "it must be one path inside the work directory",
+                                  name);
         }
         if (n > 255) {
             return kiln_error_set(err, EINVAL,
                                   "input file name \"%.40s...\" has a part of %zu bytes: at "
-                                  "most 255 are allowed", name, n);
+                                  "most 255 are allowed",
+                                  name, n);
         }
         if (part[n] == '\0') {
             break;
@@ -211,8 +214,8 @@ int kiln_file_name_check(const char *name, kiln_error *err)
     }
     for (const char *p = name; *p != '\0'; p++) {
         if ((unsigned char)*p < 0x20 || *p == 0x7f) {
-            return kiln_error_set(err, EINVAL,
-                                  "input file name \"%s\" has a control character", name);
+            return kiln_error_set(err, EINVAL, "input file name \"%s\" has a control character",
+                                  name);
         }
     }
     return 0;
@@ -308,7 +311,8 @@ int kiln_request_validate(const kiln_request *request, kiln_error *err)
     if (request->code_length > KILN_CODE_MAX) {
         return kiln_error_set(err, E2BIG,
                               "code is %zu bytes: at most %d are allowed; give data as an "
-                              "input file", request->code_length, KILN_CODE_MAX);
+                              "input file",
+                              request->code_length, KILN_CODE_MAX);
     }
     const char *nul = memchr(request->code, '\0', request->code_length);
     if (nul != NULL) {

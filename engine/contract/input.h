@@ -12,9 +12,9 @@
 #include <stddef.h>
 
 enum {
-    KILN_CODE_MAX = 64 << 20,     /* bytes of code */
-    KILN_NAME_MAX = 1024,         /* bytes of a file's name, path included */
-    KILN_ARGS_MAX = 4096,         /* entries of args and of env */
+    KILN_CODE_MAX = 64 << 20, /* bytes of code */
+    KILN_NAME_MAX = 1024,     /* bytes of a file's name, path included */
+    KILN_ARGS_MAX = 4096,     /* entries of args and of env */
 };
 
 typedef struct kiln_input_file {
@@ -35,9 +35,9 @@ typedef struct kiln_request {
     char *language;   /* never NULL; default "python" */
     char *stdin_data; /* bytes, or NULL */
     size_t stdin_length;
-    char **args;      /* NULL-terminated, never NULL */
-    char **env;       /* "NAME=value", NULL-terminated, never NULL */
-    char *backend;    /* a wish, or NULL */
+    char **args;        /* NULL-terminated, never NULL */
+    char **env;         /* "NAME=value", NULL-terminated, never NULL */
+    char *backend;      /* a wish, or NULL */
     kiln_limits limits; /* timeout_ms included; 0: not asked */
 } kiln_request;
 

@@ -16,7 +16,8 @@ static int wrong_type(kiln_error *err, const char *key, const char *wanted)
 /* C strings end at a NUL; what JSON can hold beyond it would be lost silently. */
 static const char *plain_string(const json_t *value)
 {
-    return json_is_string(value) && strlen(json_string_value(value)) == json_string_length(value)
+    return json_is_string(value) &&
+                   strlen(json_string_value(value)) == json_string_length(value)
                ? json_string_value(value)
                : NULL;
 }
@@ -48,11 +49,13 @@ static int take_file(kiln_request *request, size_t index, const json_t *value, k
     if ((path == NULL) == (content == NULL) || (content != NULL && !json_is_string(content))) {
         return kiln_error_set(err, EINVAL,
                               "input: input_files[%zu] (\"%s\") needs either a content or a "
-                              "path", index, name);
+                              "path",
+                              index, name);
     }
     const char *key;
     json_t *ignored;
-    json_object_foreach((json_t *)value, key, ignored) {
+    json_object_foreach((json_t *)value, key, ignored)
+    {
         if (strcmp(key, "name") != 0 && strcmp(key, "content") != 0 &&
             strcmp(key, "path") != 0 && strcmp(key, "mime_type") != 0 &&
             strcmp(key, "encoding") != 0) {
@@ -68,7 +71,8 @@ static int take_file(kiln_request *request, size_t index, const json_t *value, k
         if (text == NULL || strcmp(text, "base64") != 0 || content == NULL) {
             return kiln_error_set(err, EINVAL,
                                   "input: input_files[%zu].encoding: only \"base64\" with a "
-                                  "content is known", index);
+                                  "content is known",
+                                  index);
         }
         decoded = malloc(length / 4 * 3 + 3);
         size_t decoded_length = 0;
@@ -96,7 +100,8 @@ static int take_words(kiln_request *request, const json_t *value, kiln_error *er
     if (!json_is_array(value)) {
         return wrong_type(err, "args", "an array of strings");
     }
-    json_array_foreach(value, index, item) {
+    json_array_foreach(value, index, item)
+    {
         const char *text = plain_string(item);
         if (text == NULL) {
             return wrong_type(err, "args", "an array of strings without NUL");
@@ -115,7 +120,8 @@ static int take_env(kiln_request *request, const json_t *value, kiln_error *err)
     if (!json_is_object(value)) {
         return wrong_type(err, "env", "an object of strings");
     }
-    json_object_foreach((json_t *)value, name, item) {
+    json_object_foreach((json_t *)value, name, item)
+    {
         const char *text = plain_string(item);
         if (text == NULL) {
             return wrong_type(err, "env", "an object of strings without NUL");
@@ -185,7 +191,8 @@ static int take_key(kiln_request *request, const char *key, const json_t *value,
         if (!json_is_array(value)) {
             return wrong_type(err, key, "an array");
         }
-        json_array_foreach(value, index, item) {
+        json_array_foreach(value, index, item)
+        {
             int rc = take_file(request, index, item, err);
             if (rc < 0) {
                 return rc;
@@ -210,7 +217,8 @@ int kiln_request_from_json(const json_t *json, kiln_request **result, kiln_error
     }
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)json, key, value) {
+    json_object_foreach((json_t *)json, key, value)
+    {
         int rc = take_key(request, key, value, err);
         if (rc < 0) {
             kiln_request_free(request);
@@ -243,9 +251,9 @@ json_t *kiln_request_to_json(const kiln_request *request)
     json_t *files = json_array();
     for (size_t i = 0; i < request->input_file_count; i++) {
         const kiln_input_file *file = &request->input_files[i];
-        json_t *entry = json_pack("{s:s, s:o, s:o}", "name", file->name, "path",
-                                  string_or_null(file->path), "mime_type",
-                                  string_or_null(file->mime_type));
+        json_t *entry =
+            json_pack("{s:s, s:o, s:o}", "name", file->name, "path", string_or_null(file->path),
+                      "mime_type", string_or_null(file->mime_type));
         if (file->path == NULL) {
             json_object_set_new(entry, "size", json_integer((json_int_t)file->length));
         }
@@ -254,16 +262,14 @@ json_t *kiln_request_to_json(const kiln_request *request)
     json_t *stdin_text = request->stdin_data == NULL
                              ? json_null()
                              : json_stringn(request->stdin_data, request->stdin_length);
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "session_id",
-                     string_or_null(request->session_id), "code",
-                     json_stringn(request->code, request->code_length), "input_files", files,
-                     "cell_id", string_or_null(request->cell_id), "language",
-                     json_string(request->language), "stdin",
-                     stdin_text != NULL ? stdin_text : json_null(), "args", args, "env", env,
-                     "timeout_ms",
-                     request->limits.timeout_ms > 0
-                         ? json_integer((json_int_t)request->limits.timeout_ms)
-                         : json_null(),
-                     "limits", kiln_limits_to_json(&request->limits), "backend",
-                     string_or_null(request->backend));
+    return json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "session_id",
+        string_or_null(request->session_id), "code",
+        json_stringn(request->code, request->code_length), "input_files", files, "cell_id",
+        string_or_null(request->cell_id), "language", json_string(request->language), "stdin",
+        stdin_text != NULL ? stdin_text : json_null(), "args", args, "env", env, "timeout_ms",
+        request->limits.timeout_ms > 0 ? json_integer((json_int_t)request->limits.timeout_ms)
+                                       : json_null(),
+        "limits", kiln_limits_to_json(&request->limits), "backend",
+        string_or_null(request->backend));
 }

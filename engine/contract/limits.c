@@ -25,7 +25,8 @@ int kiln_limits_from_json(const json_t *json, kiln_limits *limits, kiln_error *e
     }
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)json, key, value) {
+    json_object_foreach((json_t *)json, key, value)
+    {
         const kiln_limit_field *field = kiln_limit_fields;
         while (field->name != NULL && strcmp(field->name, key) != 0) {
             field++;
@@ -34,8 +35,8 @@ int kiln_limits_from_json(const json_t *json, kiln_limits *limits, kiln_error *e
             return kiln_error_set(err, EINVAL, "limits: unknown limit \"%s\"", key);
         }
         if (!json_is_integer(value) || json_integer_value(value) <= 0) {
-            return kiln_error_set(err, EINVAL,
-                                  "limits.%s is not a whole number above 0 (%s)", key,
+            return kiln_error_set(err, EINVAL, "limits.%s is not a whole number above 0 (%s)",
+                                  key,
                                   strcmp(key, "cpu") == 0 ? "milliseconds" : "bytes or count");
         }
         *kiln_limit_at(limits, field) = (uint64_t)json_integer_value(value);

@@ -10,10 +10,10 @@
 
 /* What a stream's reader has not finished with. */
 typedef struct stream_state {
-    char cut[4];       /* the first bytes of a character whose rest is to come */
+    char cut[4]; /* the first bytes of a character whose rest is to come */
     size_t cut_length;
-    uint64_t kept;     /* bytes of text in the outputs */
-    kiln_buffer tail;  /* text past KILN_OUTPUTS_MAX entries */
+    uint64_t kept;    /* bytes of text in the outputs */
+    kiln_buffer tail; /* text past KILN_OUTPUTS_MAX entries */
 } stream_state;
 
 typedef struct display_slot {
@@ -169,7 +169,8 @@ static int check_bundle(const json_t *json, const char *what, kiln_error *err)
     }
     const char *mime_type;
     json_t *value;
-    json_object_foreach((json_t *)data, mime_type, value) {
+    json_object_foreach((json_t *)data, mime_type, value)
+    {
         bool is_json = strstr(mime_type, "json") != NULL;
         if (strchr(mime_type, '/') == NULL || (!is_json && !json_is_string(value))) {
             return kiln_error_set(err, EINVAL, "%s: bad entry \"%s\" in data", what, mime_type);
@@ -265,7 +266,8 @@ static int add_error(kiln_output_log *log, const json_t *json, size_t length, ki
     }
     size_t index;
     json_t *line;
-    json_array_foreach(traceback, index, line) {
+    json_array_foreach(traceback, index, line)
+    {
         if (!json_is_string(line)) {
             return kiln_error_set(err, EINVAL, "error: traceback[%zu] is not a string", index);
         }
@@ -307,10 +309,9 @@ int kiln_output_log_event(kiln_output_log *log, const kiln_event *event, kiln_er
         if (action == NULL || detail == NULL) {
             return kiln_error_set(err, EINVAL, "decision: no action and detail");
         }
-        return kiln_result_add_decision(log->result,
-                                        log->result->backend != NULL ? log->result->backend
-                                                                     : "backend",
-                                        action, detail);
+        return kiln_result_add_decision(
+            log->result, log->result->backend != NULL ? log->result->backend : "backend",
+            action, detail);
     }
     if (event->type != KILN_EVENT_ERROR) {
         int rc = check_bundle(json, "display", err);

@@ -92,9 +92,9 @@ void kiln_result_unref(kiln_result *result)
 int kiln_result_add_error(kiln_result *result, const char *kind, const char *name,
                           const char *message, json_t *traceback)
 {
-    json_t *error = json_pack("{s:s, s:s, s:s, s:o}", "kind", kind, "name", name, "message",
-                              message, "traceback",
-                              traceback != NULL ? json_incref(traceback) : json_array());
+    json_t *error =
+        json_pack("{s:s, s:s, s:s, s:o}", "kind", kind, "name", name, "message", message,
+                  "traceback", traceback != NULL ? json_incref(traceback) : json_array());
     return json_array_append_new(result->errors, error) < 0 ? -ENOMEM : 0;
 }
 
@@ -111,13 +111,15 @@ int kiln_result_stream(const kiln_result *result, kiln_stream stream, kiln_buffe
     const char *wanted = stream == KILN_STDERR ? "stderr" : "stdout";
     size_t index;
     json_t *output;
-    json_array_foreach(result->outputs, index, output) {
+    json_array_foreach(result->outputs, index, output)
+    {
         const char *type = json_string_value(json_object_get(output, "type"));
         const char *name = json_string_value(json_object_get(output, "name"));
         if (type != NULL && name != NULL && strcmp(type, "stream") == 0 &&
             strcmp(name, wanted) == 0) {
             const json_t *part = json_object_get(output, "text");
-            if (kiln_buffer_append(text, json_string_value(part), json_string_length(part)) < 0) {
+            if (kiln_buffer_append(text, json_string_value(part), json_string_length(part)) <
+                0) {
                 return -ENOMEM;
             }
         }
@@ -178,21 +180,21 @@ json_t *kiln_result_to_json(const kiln_result *result)
     json_object_set(json, "outputs", result->outputs);
     json_object_set_new(json, "stdout", stream_text(result, KILN_STDOUT));
     json_object_set_new(json, "stderr", stream_text(result, KILN_STDERR));
-    json_t *truncated = json_pack("{s:I, s:I}", "stdout",
-                                  (json_int_t)result->truncated[KILN_STDOUT], "stderr",
-                                  (json_int_t)result->truncated[KILN_STDERR]);
+    json_t *truncated =
+        json_pack("{s:I, s:I}", "stdout", (json_int_t)result->truncated[KILN_STDOUT], "stderr",
+                  (json_int_t)result->truncated[KILN_STDERR]);
     if (result->truncated[0] > 0) { /* display data: beyond the contract's two streams */
-        json_object_set_new(truncated, "display", json_integer((json_int_t)result->truncated[0]));
+        json_object_set_new(truncated, "display",
+                            json_integer((json_int_t)result->truncated[0]));
     }
     json_object_set_new(json, "truncated", truncated);
     json_object_set(json, "output_files", result->output_files);
     json_object_set(json, "errors", result->errors);
-    json_object_set_new(json, "usage",
-                        json_pack("{s:o, s:o}", "cpu_ms", milliseconds(result->cpu_ms),
-                                  "max_rss_bytes",
-                                  result->max_rss_bytes > 0
-                                      ? json_integer((json_int_t)result->max_rss_bytes)
-                                      : json_null()));
+    json_object_set_new(
+        json, "usage",
+        json_pack("{s:o, s:o}", "cpu_ms", milliseconds(result->cpu_ms), "max_rss_bytes",
+                  result->max_rss_bytes > 0 ? json_integer((json_int_t)result->max_rss_bytes)
+                                            : json_null()));
     json_object_set_new(json, "phases",
                         json_pack("{s:o}", "compile", milliseconds(result->compile_ms)));
     json_object_set(json, "decisions", result->decisions);

@@ -24,17 +24,17 @@ typedef struct kiln_result {
     kiln_status status;
     bool has_exit_code;
     int exit_code;
-    int signal; /* 0: none */
+    int signal;                 /* 0: none */
     struct timespec started_at; /* CLOCK_REALTIME */
     double duration_ms;
-    json_t *outputs;      /* array, in order */
+    json_t *outputs;       /* array, in order */
     uint64_t truncated[3]; /* bytes dropped, by kiln_stream; [0]: display data */
-    json_t *output_files; /* array */
-    json_t *errors;       /* array of {kind,name,message,traceback} */
-    json_t *decisions;    /* array of {policy,action,detail} */
-    double cpu_ms;        /* < 0: unknown */
+    json_t *output_files;  /* array */
+    json_t *errors;        /* array of {kind,name,message,traceback} */
+    json_t *decisions;     /* array of {policy,action,detail} */
+    double cpu_ms;         /* < 0: unknown */
     uint64_t max_rss_bytes;
-    double compile_ms;    /* < 0: no compile phase */
+    double compile_ms; /* < 0: no compile phase */
 } kiln_result;
 
 /* One reference, status unavailable; NULL: out of memory. */

@@ -41,9 +41,8 @@ static void save_image(kiln_execution *execution, kiln_result *result,
     if (type->base64) {
         size_t size = length / 4 * 3 + 3;
         decoded = malloc(size);
-        if (decoded == NULL ||
-            sodium_base642bin(decoded, size, text, length, "\r\n ", &length, NULL,
-                              sodium_base64_VARIANT_ORIGINAL) != 0) {
+        if (decoded == NULL || sodium_base642bin(decoded, size, text, length, "\r\n ", &length,
+                                                 NULL, sodium_base64_VARIANT_ORIGINAL) != 0) {
             refused(result, name, "the displayed image is not base64");
             return;
         }
@@ -66,7 +65,8 @@ static void save_images(kiln_execution *execution, kiln_result *result)
     unsigned count = 0;
     size_t index;
     json_t *output;
-    json_array_foreach(result->outputs, index, output) {
+    json_array_foreach(result->outputs, index, output)
+    {
         const json_t *data = json_object_get(output, "data");
         for (size_t i = 0; i < sizeof(image_types) / sizeof(image_types[0]); i++) {
             const json_t *value = json_object_get(data, image_types[i].mime_type);
@@ -79,7 +79,7 @@ static void save_images(kiln_execution *execution, kiln_result *result)
 }
 
 void kiln_core_run_collect(kiln_execution *execution, kiln_result *result, int root_fd,
-                      const kiln_manifest *before)
+                           const kiln_manifest *before)
 {
     kiln_error err = KILN_ERROR_INIT;
     if (root_fd >= 0 && before != NULL &&

@@ -4,8 +4,8 @@
 
 #include "core/engine.h"
 #include "core/session.h"
-#include "plugin/backend.h"
 #include "files/workdir.h"
+#include "plugin/backend.h"
 #include "policy/policy.h"
 
 struct kiln_engine {
@@ -14,8 +14,8 @@ struct kiln_engine {
     kiln_backends *backends;
     kiln_policies *policies;
     kiln_core_session *sessions;
-    kiln_limits ceiling; /* [limits] */
-    uint64_t grace_ms;   /* from interrupt to kill */
+    kiln_limits ceiling;        /* [limits] */
+    uint64_t grace_ms;          /* from interrupt to kill */
     kiln_result *out_of_memory; /* what is answered when no other result can be made */
 };
 
@@ -30,7 +30,7 @@ struct kiln_execution {
     json_t *decisions;
     kiln_result *result; /* the chain's answer */
     kiln_policy_run *policy_run;
-    kiln_core_run *runs;      /* in flight, list */
+    kiln_core_run *runs; /* in flight, list */
     struct timespec started_at;
     uint64_t started_ns; /* monotonic */
     unsigned cancels;
@@ -44,8 +44,8 @@ void kiln_core_policy_host(kiln_engine *engine, kiln_policy_host *host);
 /* run.c */
 /* As kiln_policy_host.run. */
 void kiln_core_run_start(kiln_execution *execution, const kiln_request *request,
-                    const char *backend, void (*done)(void *user, kiln_result *result),
-                    void *user, kiln_core_run **handle);
+                         const char *backend, void (*done)(void *user, kiln_result *result),
+                         void *user, kiln_core_run **handle);
 /* Its `done` will not be called; it ends by itself. */
 void kiln_core_run_cancel(kiln_core_run *run);
 /* Asks, or with `force` kills. */
@@ -55,7 +55,7 @@ kiln_result *kiln_execution_result(kiln_execution *execution);
 
 /* collect.c: what the session's file system and the outputs hold, as output files. */
 void kiln_core_run_collect(kiln_execution *execution, kiln_result *result, int root_fd,
-                      const kiln_manifest *before);
+                           const kiln_manifest *before);
 
 uint64_t kiln_now_ns(void);
 

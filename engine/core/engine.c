@@ -24,7 +24,8 @@ static int check_id(const char *id, kiln_error *err)
                ? 0
                : kiln_error_set(err, EINVAL,
                                 "session id \"%s\": 1 to 64 of A-Z a-z 0-9 . _ - are allowed, "
-                                "and no leading dot", id);
+                                "and no leading dot",
+                                id);
 }
 
 int kiln_session_open(kiln_engine *engine, const char *id, kiln_session **out, kiln_error *err)
@@ -95,9 +96,9 @@ static int sandbox_policy(const kiln_config *config, kiln_sandbox_policy *policy
     }
     const char *network = kiln_config_string(config, "sandbox", "network");
     if (network != NULL && strcmp(network, "none") != 0) {
-        return kiln_error_set(err, ENOTSUP,
-                              "[sandbox] network \"%s\": only \"none\" is built; remove the key",
-                              network);
+        return kiln_error_set(
+            err, ENOTSUP, "[sandbox] network \"%s\": only \"none\" is built; remove the key",
+            network);
     }
     uint32_t first, count;
     if (geteuid() == 0 && kiln_config_uid_range(config, &first, &count) > 0) {
@@ -130,7 +131,8 @@ static int set_log_level(const kiln_config *config, kiln_error *err)
     return name == NULL ? 0
                         : kiln_error_set(err, EINVAL,
                                          "[engine] log_level \"%s\": expected error, warning, "
-                                         "info or debug", name);
+                                         "info or debug",
+                                         name);
 }
 
 static int open_backends(kiln_engine *engine, const kiln_paths *paths, const char *prestart,

@@ -18,7 +18,7 @@ typedef struct kiln_execution kiln_execution;
  * PREFIX/lib/kiln when installed. */
 typedef struct kiln_paths {
     char executable[4096];
-    char conf[4096];    /* kiln.ini, runtimes.ini */
+    char conf[4096]; /* kiln.ini, runtimes.ini */
     char scripts[4096];
     char plugins[4096];
 } kiln_paths;

@@ -42,7 +42,8 @@ static void leave(kiln_execution *execution)
     result->duration_ms = (double)(kiln_now_ns() - execution->started_ns) / 1e6;
     size_t index;
     json_t *error;
-    json_array_foreach(result->errors, index, error) {
+    json_array_foreach(result->errors, index, error)
+    {
         kiln_context_add_error(&session->context, error);
     }
     if (kiln_notebook_add(&session->notebook, execution->request, result) < 0) {
@@ -90,9 +91,8 @@ static void note_clamped(void *user, const char *name, uint64_t asked, uint64_t 
     char detail[128];
     snprintf(detail, sizeof(detail), "%s %llu, asked for %llu", name, (unsigned long long)given,
              (unsigned long long)asked);
-    json_array_append_new(execution->decisions,
-                          json_pack("{s:s, s:s, s:s}", "policy", "engine", "action", "limit",
-                                    "detail", detail));
+    json_array_append_new(execution->decisions, json_pack("{s:s, s:s, s:s}", "policy", "engine",
+                                                          "action", "limit", "detail", detail));
 }
 
 static int allocate(kiln_execution *execution, const kiln_execute_options *options)
@@ -118,8 +118,7 @@ static int enter(kiln_execution *execution, kiln_error *err)
 {
     kiln_core_session *session = execution->session;
     kiln_request *request = execution->request;
-    auto_free const char **names =
-        calloc(request->input_file_count + 1, sizeof(*names));
+    auto_free const char **names = calloc(request->input_file_count + 1, sizeof(*names));
     if (names == NULL) {
         return kiln_error_set(err, ENOMEM, "out of memory");
     }
@@ -128,8 +127,7 @@ static int enter(kiln_execution *execution, kiln_error *err)
     }
     int rc = kiln_context_enter(&session->context, &session->base, names);
     if (rc < 0) {
-        return kiln_error_errno(err, rc, "session %s: entering an execution",
-                                session->base.id);
+        return kiln_error_errno(err, rc, "session %s: entering an execution", session->base.id);
     }
     session->execution = execution;
     session->execution_count++;

@@ -46,7 +46,8 @@ static bool contains(const json_t *lines, const char *line)
 {
     size_t index;
     json_t *item;
-    json_array_foreach(lines, index, item) {
+    json_array_foreach(lines, index, item)
+    {
         if (strcmp(json_string_value(item), line) == 0) {
             return true;
         }
@@ -61,7 +62,8 @@ json_t *kiln_notebook_get_imports(const kiln_notebook *notebook)
         const kiln_notebook_cell *cell = &notebook->cells[i];
         size_t index;
         json_t *line;
-        json_array_foreach(cell->import_lines, index, line) {
+        json_array_foreach(cell->import_lines, index, line)
+        {
             if (cell->succeeded && json_is_string(line) &&
                 !contains(lines, json_string_value(line))) {
                 json_array_append(lines, line);

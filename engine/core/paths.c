@@ -39,8 +39,8 @@ static int set_paths(kiln_paths *paths, const char *share, const char *lib)
 int kiln_paths_find(kiln_paths *paths, kiln_error *err)
 {
     char folder[sizeof(paths->executable)], top[sizeof(paths->executable)];
-    ssize_t length = readlink("/proc/self/exe", paths->executable,
-                              sizeof(paths->executable) - 1);
+    ssize_t length =
+        readlink("/proc/self/exe", paths->executable, sizeof(paths->executable) - 1);
     if (length < 0) {
         return kiln_error_errno(err, errno, "/proc/self/exe: is /proc mounted?");
     }

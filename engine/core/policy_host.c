@@ -134,8 +134,8 @@ static void analyze_cells(policy_call *call)
 }
 
 static void host_imports(void *core, void *execution,
-                         void (*done)(void *user, json_t *lines, const char *error),
-                         void *user, void **handle)
+                         void (*done)(void *user, json_t *lines, const char *error), void *user,
+                         void **handle)
 {
     (void)core;
     policy_call *call = new_call(CALL_IMPORTS, execution, user);

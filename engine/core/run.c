@@ -37,7 +37,7 @@ struct kiln_core_run {
     kiln_input input;
     run_end end;
     bool killed;
-    uv_timer_t *timer; /* deadline, then grace, then abandon */
+    uv_timer_t *timer;                             /* deadline, then grace, then abandon */
     void (*done)(void *user, kiln_result *result); /* NULL: cancelled by its policy */
     void *user;
 };
@@ -153,9 +153,9 @@ static void apply_end(kiln_core_run *run, const kiln_outcome *outcome)
                               outcome->message, NULL);
     } else if (json_array_size(result->errors) == 0) {
         snprintf(message, sizeof(message), "exited with status %d", outcome->exit_code);
-        kiln_result_add_error(result, kind, outcome->has_exit_code ? "ExitStatus" : "Error",
-                              outcome->has_exit_code ? message : kiln_status_name(result->status),
-                              NULL);
+        kiln_result_add_error(
+            result, kind, outcome->has_exit_code ? "ExitStatus" : "Error",
+            outcome->has_exit_code ? message : kiln_status_name(result->status), NULL);
     }
 }
 
@@ -392,8 +392,7 @@ static int allocate(kiln_core_run *run, const kiln_request *request)
     run->timer->data = run;
     kiln_limits_min(&run->request->limits, &run->execution->engine->ceiling, NULL, NULL);
     run->log = kiln_output_log_new(run->result, run->request->limits.output);
-    run->file_names =
-        calloc(run->request->input_file_count + 1, sizeof(*run->file_names));
+    run->file_names = calloc(run->request->input_file_count + 1, sizeof(*run->file_names));
     if (run->log == NULL || run->file_names == NULL || join_env(run) < 0) {
         return -ENOMEM;
     }
@@ -421,8 +420,8 @@ static void free_unstarted(kiln_core_run *run)
 }
 
 void kiln_core_run_start(kiln_execution *execution, const kiln_request *request,
-                    const char *backend, void (*done)(void *user, kiln_result *result),
-                    void *user, kiln_core_run **handle)
+                         const char *backend, void (*done)(void *user, kiln_result *result),
+                         void *user, kiln_core_run **handle)
 {
     kiln_core_run *run = calloc(1, sizeof(*run));
     if (run != NULL) {

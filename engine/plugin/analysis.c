@@ -134,8 +134,11 @@ static void on_timeout(uv_timer_t *timer)
 static int make_analyzer(kiln_backend *backend, kiln_error *err)
 {
     static const kiln_guest_callbacks callbacks = {on_event, on_done, on_analysis, on_exit_};
-    const kiln_limits limits = {.size = sizeof(limits), .memory = ANALYSIS_MEMORY,
-                                .processes = 8, .disk = ANALYSIS_DISK, .files = 64,
+    const kiln_limits limits = {.size = sizeof(limits),
+                                .memory = ANALYSIS_MEMORY,
+                                .processes = 8,
+                                .disk = ANALYSIS_DISK,
+                                .files = 64,
                                 .open_files = 32};
     kiln_zygote *zygote;
     int rc = kiln_backend_zygote(backend, &zygote, err);

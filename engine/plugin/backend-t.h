@@ -12,12 +12,12 @@ struct kiln_backend {
     kiln_backends *all;
     char section[80]; /* "backend NAME" */
     kiln_loaded_plugin *loaded;
-    void *self;          /* init's */
+    void *self; /* init's */
     bool initialised;
-    kiln_zygote *zygote; /* of its worker half; NULL until needed */
-    kiln_analysis *analyses; /* list of those in flight */
+    kiln_zygote *zygote;              /* of its worker half; NULL until needed */
+    kiln_analysis *analyses;          /* list of those in flight */
     struct kiln_guest_pool *analyzer; /* the idle analysis worker, see analysis.c */
-    char **option_words; /* "name=value", NULL-terminated: the zygote's copy */
+    char **option_words;              /* "name=value", NULL-terminated: the zygote's copy */
 };
 
 struct kiln_backends {
@@ -42,13 +42,13 @@ struct kiln_binding {
     int root_fd;           /* the sandbox's */
     bool ready;
     kiln_ready_waiter *waiters;
-    kiln_guest *guest;   /* the session's worker, for a plugin with a worker half */
-    char lost[512];      /* how the last worker ended while it was idle, or "" */
+    kiln_guest *guest; /* the session's worker, for a plugin with a worker half */
+    char lost[512];    /* how the last worker ended while it was idle, or "" */
     /* the execution in flight */
     bool running;
     kiln_ticket ticket;
-    bool starting;       /* inside the plugin's execute */
-    bool completed;      /* from inside it: to be delivered by `deferred` */
+    bool starting;  /* inside the plugin's execute */
+    bool completed; /* from inside it: to be delivered by `deferred` */
     kiln_outcome outcome;
     char *outcome_name, *outcome_message;
     uv_timer_t *deferred;

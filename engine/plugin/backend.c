@@ -13,9 +13,9 @@ static const struct {
     uint64_t bit;
     const char *name;
 } capabilities[] = {
-    {KILN_CAP_EXECUTE, "execute"}, {KILN_CAP_SESSIONS, "sessions"},
+    {KILN_CAP_EXECUTE, "execute"},     {KILN_CAP_SESSIONS, "sessions"},
     {KILN_CAP_INTERRUPT, "interrupt"}, {KILN_CAP_WORKER, "worker"},
-    {KILN_CAP_ANALYZE, "analyze"}, {KILN_CAP_PLAN, "plan"},
+    {KILN_CAP_ANALYZE, "analyze"},     {KILN_CAP_PLAN, "plan"},
 };
 
 /* [backend NAME] plugin, else DIRECTORY/NAME.so. */
@@ -62,8 +62,8 @@ static int collect_options(kiln_backend *backend)
         return -ENOMEM;
     }
     for (size_t i = 0; i < count; i++) {
-        const char *value = kiln_config_option(backend->all->spec.config, backend->section,
-                                               options[i].name);
+        const char *value =
+            kiln_config_option(backend->all->spec.config, backend->section, options[i].name);
         if (asprintf(&backend->option_words[i], "%s=%s", options[i].name,
                      value != NULL ? value : "") < 0) {
             backend->option_words[i] = NULL;
@@ -134,11 +134,10 @@ static int fill_table(kiln_backends *all)
     all->table = json_object();
     for (size_t i = 0; i < all->count; i++) {
         const kiln_plugin *plugin = &all->list[i]->loaded->plugin;
-        json_t *entry =
-            json_pack("{s:b, s:b, s:o}", "stateful",
-                      (plugin->capabilities & KILN_CAP_SESSIONS) != 0, "plan",
-                      (plugin->capabilities & KILN_CAP_PLAN) != 0, "languages",
-                      languages_of(all, plugin));
+        json_t *entry = json_pack("{s:b, s:b, s:o}", "stateful",
+                                  (plugin->capabilities & KILN_CAP_SESSIONS) != 0, "plan",
+                                  (plugin->capabilities & KILN_CAP_PLAN) != 0, "languages",
+                                  languages_of(all, plugin));
         if (json_object_set_new(all->table, plugin->name, entry) < 0) {
             return -ENOMEM;
         }
@@ -279,7 +278,8 @@ bool kiln_backend_speaks(const kiln_backend *backend, const char *language)
     const json_t *entry = json_object_get(backend->all->table, kiln_backend_name(backend));
     size_t index;
     json_t *item;
-    json_array_foreach(json_object_get(entry, "languages"), index, item) {
+    json_array_foreach(json_object_get(entry, "languages"), index, item)
+    {
         if (strcmp(json_string_value(item), language) == 0) {
             return true;
         }

@@ -59,8 +59,7 @@ int kiln_backend_prestart(kiln_backend *backend, kiln_error *err);
 /* Finds or makes the session's binding; `ready` is called once, possibly at once:
  * with the descriptor of the session's file system (borrowed; -1 for a backend that
  * runs nothing), or with err. Never called after kiln_binding_forget. */
-void kiln_backend_bind(kiln_backend *backend, kiln_session *session,
-                       const kiln_limits *limits,
+void kiln_backend_bind(kiln_backend *backend, kiln_session *session, const kiln_limits *limits,
                        void (*ready)(void *user, kiln_binding *binding, int root_fd,
                                      const kiln_error *err),
                        void *user);
@@ -80,8 +79,8 @@ typedef struct kiln_run_callbacks {
 /* One execution; one at a time in a binding. 0: on_complete follows, never from
  * within this call's frame before *ticket is set. Negative: nothing follows. */
 int kiln_binding_execute(kiln_binding *binding, const kiln_input *input,
-                         const kiln_run_callbacks *callbacks, void *user,
-                         kiln_ticket *ticket, kiln_error *err);
+                         const kiln_run_callbacks *callbacks, void *user, kiln_ticket *ticket,
+                         kiln_error *err);
 /* Asks it to stop; false: the backend cannot be asked, only killed. */
 bool kiln_binding_interrupt(kiln_binding *binding, kiln_ticket ticket);
 /* Kills every process of the session on this backend; completion follows. */

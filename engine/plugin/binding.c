@@ -135,8 +135,8 @@ static int open_sandbox(kiln_binding *binding, kiln_error *err)
                              binding, &binding->sandbox, err);
 }
 
-static int open_binding(kiln_backend *backend, kiln_session *session,
-                        const kiln_limits *limits, kiln_binding **out, kiln_error *err)
+static int open_binding(kiln_backend *backend, kiln_session *session, const kiln_limits *limits,
+                        kiln_binding **out, kiln_error *err)
 {
     kiln_binding *binding = calloc(1, sizeof(*binding));
     if (binding == NULL) {
@@ -288,12 +288,14 @@ void kiln_outcome_of_exit(const kiln_exit *exit, kiln_outcome *outcome, char *me
         outcome->exit_code = exit->exit_code;
         snprintf(message, 512,
                  "the process exited with status %d before the cell ended; the session's state "
-                 "is lost", exit->exit_code);
+                 "is lost",
+                 exit->exit_code);
     } else {
         outcome->status = KILN_STATUS_CRASHED;
         outcome->name = "WorkerDied";
         outcome->signal = exit->signal;
-        snprintf(message, 512, "the process died of signal %d (%s); the session's state is lost",
+        snprintf(message, 512,
+                 "the process died of signal %d (%s); the session's state is lost",
                  exit->signal, sigabbrev_np(exit->signal) ? sigabbrev_np(exit->signal) : "?");
     }
 }
@@ -303,10 +305,10 @@ void kiln_outcome_of_exit(const kiln_exit *exit, kiln_outcome *outcome, char *me
 static void guest_event(void *user, const kiln_event *event)
 {
     kiln_binding *binding = user;
-    kiln_ticket_entry *entry =
-        binding->running ? kiln_ticket_find(&binding->backend->all->tickets, binding->backend,
-                                            binding->ticket)
-                         : NULL;
+    kiln_ticket_entry *entry = binding->running
+                                   ? kiln_ticket_find(&binding->backend->all->tickets,
+                                                      binding->backend, binding->ticket)
+                                   : NULL;
     if (entry != NULL) {
         entry->callbacks.on_event(entry->user, event);
     }
@@ -358,7 +360,9 @@ static void tell_lost(kiln_binding *binding)
         json_pack("{s:s, s:s}", "action", "restart", "detail", binding->lost);
     auto_free char *text = json_dumps(decision, 0);
     if (text != NULL) {
-        kiln_event event = {.size = sizeof(event), .type = KILN_EVENT_DECISION, .data = text,
+        kiln_event event = {.size = sizeof(event),
+                            .type = KILN_EVENT_DECISION,
+                            .data = text,
                             .length = strlen(text)};
         guest_event(binding, &event);
     }

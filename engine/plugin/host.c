@@ -131,8 +131,8 @@ static kiln_watch *host_watch(const kiln_host *host, int fd, int events,
     watch->fd = fd;
     watch->ready = ready;
     watch->user = user;
-    int mask = (events & KILN_READABLE ? UV_READABLE : 0) |
-               (events & KILN_WRITABLE ? UV_WRITABLE : 0);
+    int mask =
+        (events & KILN_READABLE ? UV_READABLE : 0) | (events & KILN_WRITABLE ? UV_WRITABLE : 0);
     if (uv_poll_start(&watch->poll, mask, watch_ready) < 0) {
         uv_close((uv_handle_t *)&watch->poll, free_handle);
         return NULL;

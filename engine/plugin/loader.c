@@ -16,14 +16,14 @@ static int check_version(const char *path, const char *where, unsigned major, un
     if (major != KILN_ABI_MAJOR) {
         return kiln_error_set(err, EINVAL,
                               "%s: %s says ABI %u.%u, this engine has %d.%d: majors must be "
-                              "the same; build it against this engine's kiln/plugin.h", path,
-                              where, major, minor, KILN_ABI_MAJOR, KILN_ABI_MINOR);
+                              "the same; build it against this engine's kiln/plugin.h",
+                              path, where, major, minor, KILN_ABI_MAJOR, KILN_ABI_MINOR);
     }
     if (minor > KILN_ABI_MINOR) {
         return kiln_error_set(err, EINVAL,
                               "%s: %s says ABI %u.%u, newer than this engine's %d.%d: update "
-                              "the engine", path, where, major, minor, KILN_ABI_MAJOR,
-                              KILN_ABI_MINOR);
+                              "the engine",
+                              path, where, major, minor, KILN_ABI_MAJOR, KILN_ABI_MINOR);
     }
     return 0;
 }
@@ -31,8 +31,10 @@ static int check_version(const char *path, const char *where, unsigned major, un
 static int missing(const char *path, const char *capability, const char *callback,
                    kiln_error *err)
 {
-    return kiln_error_set(err, EINVAL, "%s: capability %s needs the callback %s, which is not "
-                          "there", path, capability, callback);
+    return kiln_error_set(err, EINVAL,
+                          "%s: capability %s needs the callback %s, which is not "
+                          "there",
+                          path, capability, callback);
 }
 
 static int check_worker(const char *path, const kiln_plugin *plugin, const kiln_worker *worker,
@@ -65,8 +67,10 @@ static int check_callbacks(const char *path, const kiln_plugin *plugin, kiln_err
 {
     bool worker = plugin->capabilities & KILN_CAP_WORKER;
     if (!(plugin->capabilities & (KILN_CAP_EXECUTE | KILN_CAP_WORKER))) {
-        return kiln_error_set(err, EINVAL, "%s: neither EXECUTE nor WORKER among its "
-                              "capabilities: it can run nothing", path);
+        return kiln_error_set(err, EINVAL,
+                              "%s: neither EXECUTE nor WORKER among its "
+                              "capabilities: it can run nothing",
+                              path);
     }
     if ((plugin->capabilities & KILN_CAP_EXECUTE) && plugin->execute == NULL) {
         return missing(path, "EXECUTE", "execute", err);
@@ -97,9 +101,8 @@ static int check_name(const char *path, const kiln_plugin *plugin, kiln_error *e
     size_t length = strcspn(base, ".");
     if (plugin->name == NULL || plugin->version == NULL || plugin->summary == NULL ||
         plugin->languages == NULL) {
-        return kiln_error_set(err, EINVAL,
-                              "%s: name, version, summary and languages must all be there",
-                              path);
+        return kiln_error_set(
+            err, EINVAL, "%s: name, version, summary and languages must all be there", path);
     }
     if (strlen(plugin->name) != length || memcmp(plugin->name, base, length) != 0) {
         return kiln_error_set(err, EINVAL, "%s: it calls itself \"%s\": name the file %s.so",
@@ -157,7 +160,8 @@ static int open_and_check(kiln_loaded_plugin *loaded, bool global, unsigned note
     if (plugin->abi_major != note_major || plugin->abi_minor != note_minor) {
         return kiln_error_set(err, EINVAL,
                               "%s: its note says ABI %u.%u and its struct %u.%u: they must be "
-                              "the same", path, note_major, note_minor, plugin->abi_major,
+                              "the same",
+                              path, note_major, note_minor, plugin->abi_major,
                               plugin->abi_minor);
     }
     copy_struct(&loaded->plugin, sizeof(loaded->plugin), plugin, plugin->size);

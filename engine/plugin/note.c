@@ -73,8 +73,9 @@ static int read_header(int fd, const char *path, Elf64_Ehdr *header, kiln_error 
         header->e_machine != machine || header->e_type != ET_DYN) {
         return kiln_error_set(err, ENOEXEC,
                               "%s: an ELF file, but not a shared object for this machine "
-                              "(class %d, machine %d, type %d)", path,
-                              header->e_ident[EI_CLASS], header->e_machine, header->e_type);
+                              "(class %d, machine %d, type %d)",
+                              path, header->e_ident[EI_CLASS], header->e_machine,
+                              header->e_type);
     }
     if (header->e_phentsize != sizeof(Elf64_Phdr) || header->e_phnum == 0 ||
         header->e_phnum > PROGRAM_HEADERS_MAX) {
@@ -128,7 +129,9 @@ int kiln_plugin_read_note(const char *path, unsigned *major, unsigned *minor, ki
         }
         found = rc > 0;
     }
-    return found ? 0 : kiln_error_set(err, ENOEXEC,
-                          "%s: no Kiln note: not a Kiln plugin (does it end with "
-                          "KILN_PLUGIN(...)?)", path);
+    return found ? 0
+                 : kiln_error_set(err, ENOEXEC,
+                                  "%s: no Kiln note: not a Kiln plugin (does it end with "
+                                  "KILN_PLUGIN(...)?)",
+                                  path);
 }

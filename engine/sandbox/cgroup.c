@@ -139,8 +139,8 @@ int kiln_cgroup_sweep(void)
         struct dirent *entry = NULL;
         while ((entry = readdir(entries)) != NULL) {
             if (is_dead_engines(entry->d_name) &&
-                remove_tree(engine.tops[i], entry->d_name, engine.layout.places[i].unified, 3) ==
-                    0) {
+                remove_tree(engine.tops[i], entry->d_name, engine.layout.places[i].unified,
+                            3) == 0) {
                 removed++;
             }
         }
@@ -213,7 +213,8 @@ static int enable_v2(int top, kiln_error *err)
 {
     int rc = kiln_cgroup_enable_controllers(top);
     if (rc != -EBUSY) {
-        return rc < 0 ? kiln_error_errno(err, rc, "cgroup: v2 controllers are not delegated") : 0;
+        return rc < 0 ? kiln_error_errno(err, rc, "cgroup: v2 controllers are not delegated")
+                      : 0;
     }
     char leaf[80];
     char procs[96];
@@ -231,10 +232,11 @@ static int enable_v2(int top, kiln_error *err)
     }
     if (rc < 0) {
         unlinkat(top, leaf, AT_REMOVEDIR);
-        return kiln_error_errno(err, rc,
-                                "cgroup: v2 group is shared with other processes; start the engine "
-                                "in one of its own (systemd-run --scope -p Delegate=yes, with "
-                                "--user when not root)");
+        return kiln_error_errno(
+            err, rc,
+            "cgroup: v2 group is shared with other processes; start the engine "
+            "in one of its own (systemd-run --scope -p Delegate=yes, with "
+            "--user when not root)");
     }
     engine.moved_to_leaf = true;
     return 0;
@@ -329,12 +331,14 @@ int kiln_cgroup_init(kiln_error *err)
         }
         engine.layout.count = 0;
         *err = first;
-        return first.code != 0 ? first.code
-                               : kiln_error_set(err, -ENOENT, "cgroup: memory and pids are not both there");
+        return first.code != 0
+                   ? first.code
+                   : kiln_error_set(err, -ENOENT, "cgroup: memory and pids are not both there");
     }
     engine.owner = getpid();
     if (atexit(kiln_cgroup_leave) != 0) {
-        kiln_log(KILN_LOG_WARNING, "cgroup", "groups will be left for the next engine to sweep");
+        kiln_log(KILN_LOG_WARNING, "cgroup",
+                 "groups will be left for the next engine to sweep");
     }
     return 0;
 }
@@ -434,8 +438,8 @@ int kiln_cgroup_set_limits(kiln_cgroup *group, const kiln_limits *limits, kiln_e
 {
     for (int i = 0; i < group->count; i++) {
         const kiln_cgroup_place *place = &engine.layout.places[i];
-        int rc = kiln_cgroup_write_limits(group->folders[i], place->unified, place->roles, limits,
-                                          err);
+        int rc = kiln_cgroup_write_limits(group->folders[i], place->unified, place->roles,
+                                          limits, err);
         if (rc < 0) {
             return rc;
         }

@@ -39,7 +39,8 @@ static bool parse_mount(const char *line, hierarchy *found)
 {
     char type[32];
     int before = 0;
-    if (sscanf(line, "%*d %*d %*s %511s %511s %*s%n", found->root, found->mount, &before) != 2 ||
+    if (sscanf(line, "%*d %*d %*s %511s %511s %*s%n", found->root, found->mount, &before) !=
+            2 ||
         before == 0) {
         return false;
     }
@@ -50,7 +51,8 @@ static bool parse_mount(const char *line, hierarchy *found)
     }
     found->unified = strcmp(type, "cgroup2") == 0;
     /* An octal escape means a blank or a newline in the path: nobody's cgroup mount. */
-    return (found->unified || strcmp(type, "cgroup") == 0) && strchr(found->mount, '\\') == NULL;
+    return (found->unified || strcmp(type, "cgroup") == 0) &&
+           strchr(found->mount, '\\') == NULL;
 }
 
 /* The own group of a hierarchy: "ID:CONTROLLERS:PATH", v2 "0::PATH". */
@@ -156,5 +158,6 @@ int kiln_cgroup_parse(const char *mountinfo, const char *cgroup, kiln_cgroup_lay
     }
     return layout->count > 0
                ? 0
-               : kiln_error_set(err, -ENOENT, "cgroup: no hierarchy with memory or pids is mounted");
+               : kiln_error_set(err, -ENOENT,
+                                "cgroup: no hierarchy with memory or pids is mounted");
 }

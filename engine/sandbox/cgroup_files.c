@@ -112,7 +112,8 @@ void kiln_cgroup_read_usage(int group, bool unified, unsigned roles, kiln_cgroup
         if (read_number(group, unified ? "memory.peak" : "memory.max_usage_in_bytes", &value)) {
             usage->max_memory_bytes = value;
         }
-        if (read_key(group, unified ? "memory.events" : "memory.oom_control", "oom_kill", &value)) {
+        if (read_key(group, unified ? "memory.events" : "memory.oom_control", "oom_kill",
+                     &value)) {
             usage->oom_kills = value;
         }
     }

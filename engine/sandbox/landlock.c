@@ -22,13 +22,13 @@ enum {
     ABI_IOCTL = 5,
     ABI_SCOPES = 6,
 };
-#define FS_REFER (1ULL << 13)
-#define FS_TRUNCATE (1ULL << 14)
-#define FS_IOCTL_DEV (1ULL << 15)
-#define NET_BIND_TCP (1ULL << 0)
-#define NET_CONNECT_TCP (1ULL << 1)
+#define FS_REFER                   (1ULL << 13)
+#define FS_TRUNCATE                (1ULL << 14)
+#define FS_IOCTL_DEV               (1ULL << 15)
+#define NET_BIND_TCP               (1ULL << 0)
+#define NET_CONNECT_TCP            (1ULL << 1)
 #define SCOPE_ABSTRACT_UNIX_SOCKET (1ULL << 0)
-#define SCOPE_SIGNAL (1ULL << 1)
+#define SCOPE_SIGNAL               (1ULL << 1)
 
 /* As of ABI 6; the kernel accepts a shorter size from us and we pass what it knows. */
 struct ruleset_attr {
@@ -37,13 +37,13 @@ struct ruleset_attr {
     uint64_t scoped;
 };
 
-#define FS_READ \
+#define FS_READ                                                                                \
     (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
 /* Everything of ABI 1 but making device nodes. */
-#define FS_WRITE                                                                    \
-    (LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |                \
-     LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_DIR |                 \
-     LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |                   \
+#define FS_WRITE                                                                               \
+    (LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |                           \
+     LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_DIR |                            \
+     LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |                              \
      LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_SYM)
 #define FS_DEVICES (LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_BLOCK)
 
@@ -56,7 +56,8 @@ static int given_fd = -1;
 int kiln_landlock_abi(void)
 {
     if (known_abi < 0) {
-        long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+        long abi =
+            syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
         known_abi = abi > 0 ? (int)abi : 0;
     }
     return known_abi;
@@ -74,7 +75,8 @@ int kiln_landlock_open_root(kiln_error *err)
 
 static uint64_t writing(int abi)
 {
-    return FS_WRITE | (abi >= ABI_REFER ? FS_REFER : 0) | (abi >= ABI_TRUNCATE ? FS_TRUNCATE : 0);
+    return FS_WRITE | (abi >= ABI_REFER ? FS_REFER : 0) |
+           (abi >= ABI_TRUNCATE ? FS_TRUNCATE : 0);
 }
 
 static int add_rule(int ruleset, int folder, uint64_t access)

@@ -5,8 +5,8 @@
 #include <errno.h>
 #include <string.h>
 
-static const char *const names[] = {"namespaces", "seccomp", "no_new_privs", "landlock",
-                                    "cgroup",     "uids",    NULL};
+static const char *const names[] = {
+    "namespaces", "seccomp", "no_new_privs", "landlock", "cgroup", "uids", NULL};
 
 int kiln_layer_from_name(const char *name, kiln_layer *layer, kiln_error *err)
 {
@@ -18,7 +18,8 @@ int kiln_layer_from_name(const char *name, kiln_layer *layer, kiln_error *err)
     }
     const char *near = kiln_near_match(name, names);
     return kiln_error_set(err, -EINVAL, "unknown layer \"%s\"%s%s%s", name,
-                          near != NULL ? ", did you mean \"" : "; there are namespaces, seccomp, "
-                                                               "no_new_privs, landlock, cgroup, uids",
+                          near != NULL ? ", did you mean \""
+                                       : "; there are namespaces, seccomp, "
+                                         "no_new_privs, landlock, cgroup, uids",
                           near != NULL ? near : "", near != NULL ? "\"?" : "");
 }

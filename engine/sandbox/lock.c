@@ -53,9 +53,10 @@ static int check_required(const kiln_sandbox_policy *policy, const kiln_sandbox_
                               "[sandbox] require names landlock, and the kernel has none");
     }
     if ((spec->required & KILN_LAYER_UIDS) != 0 && !kiln_uids_are_ranged(policy)) {
-        return kiln_error_set(err, -EPERM,
-                              "[sandbox] require names uids, and the engine is not root or [sandbox] "
-                              "uids is empty");
+        return kiln_error_set(
+            err, -EPERM,
+            "[sandbox] require names uids, and the engine is not root or [sandbox] "
+            "uids is empty");
     }
     return 0;
 }
@@ -64,7 +65,8 @@ static int check_required(const kiln_sandbox_policy *policy, const kiln_sandbox_
 static int verify_namespaces(kiln_error *err)
 {
     if (getppid() != 1) {
-        return kiln_error_set(err, -EPERM, "pid namespace did not hold: the parent is not its init");
+        return kiln_error_set(err, -EPERM,
+                              "pid namespace did not hold: the parent is not its init");
     }
     if (access("/run/session/passwd", F_OK) < 0 || access("/work", W_OK) < 0) {
         return kiln_error_errno(err, errno, "mount namespace did not hold");

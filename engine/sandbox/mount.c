@@ -29,9 +29,8 @@ static int remount(const char *path, uint64_t attributes)
     static const struct {
         unsigned long st, ms;
     } kept[] = {
-        {ST_RDONLY, MS_RDONLY},         {ST_NOSUID, MS_NOSUID},
-        {ST_NODEV, MS_NODEV},           {ST_NOEXEC, MS_NOEXEC},
-        {ST_NOATIME, MS_NOATIME},       {ST_NODIRATIME, MS_NODIRATIME},
+        {ST_RDONLY, MS_RDONLY},     {ST_NOSUID, MS_NOSUID},   {ST_NODEV, MS_NODEV},
+        {ST_NOEXEC, MS_NOEXEC},     {ST_NOATIME, MS_NOATIME}, {ST_NODIRATIME, MS_NODIRATIME},
         {ST_RELATIME, MS_RELATIME},
     };
     struct statvfs now;
@@ -80,7 +79,8 @@ static int remount_tree(const char *top, uint64_t attributes)
             return -EPROTO;
         }
         unescape(field);
-        if (strncmp(field, top, length) != 0 || (field[length] != '\0' && field[length] != '/')) {
+        if (strncmp(field, top, length) != 0 ||
+            (field[length] != '\0' && field[length] != '/')) {
             continue;
         }
         int rc = remount(field, attributes);
@@ -105,7 +105,8 @@ static int path_of(int root_fd, const char *target, char path[4096])
     return used < 0 || used >= 4096 ? -ENAMETOOLONG : 0;
 }
 
-static int bind_by_mount(const char *source, int root_fd, const char *target, uint64_t attributes)
+static int bind_by_mount(const char *source, int root_fd, const char *target,
+                         uint64_t attributes)
 {
     char path[4096];
     int rc = path_of(root_fd, target, path);
@@ -152,7 +153,8 @@ static int new_by_mount(const char *type, const char *const *options, const char
     char data[512] = "";
     size_t used = 0;
     for (size_t i = 0; options[i] != NULL; i++) {
-        int more = snprintf(data + used, sizeof(data) - used, "%s%s", i > 0 ? "," : "", options[i]);
+        int more =
+            snprintf(data + used, sizeof(data) - used, "%s%s", i > 0 ? "," : "", options[i]);
         if (more < 0 || (size_t)more >= sizeof(data) - used) {
             return kiln_error_set(err, -E2BIG, "mount %s: too many options", target);
         }

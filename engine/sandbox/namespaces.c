@@ -138,9 +138,10 @@ static int enter_user_single(kiln_error *err)
     uid_t uid = geteuid();
     gid_t gid = getegid();
     if (uid == 0) {
-        return kiln_error_set(err, -EINVAL,
-                              "user namespace: as root sessions need host uids of their own; set "
-                              "[sandbox] uids = FIRST-LAST");
+        return kiln_error_set(
+            err, -EINVAL,
+            "user namespace: as root sessions need host uids of their own; set "
+            "[sandbox] uids = FIRST-LAST");
     }
     if (unshare(CLONE_NEWUSER) < 0) {
         return kiln_error_errno(err, errno,
@@ -195,8 +196,8 @@ static int die_with_parent(pid_t parent, kiln_error *err)
 int kiln_namespaces_enter(const kiln_sandbox_policy *policy, kiln_error *err)
 {
     pid_t engine = getppid();
-    int rc = kiln_uids_are_ranged(policy) ? enter_user_ranged(policy, err)
-                                          : enter_user_single(err);
+    int rc =
+        kiln_uids_are_ranged(policy) ? enter_user_ranged(policy, err) : enter_user_single(err);
     if (rc < 0) {
         return rc;
     }

@@ -17,8 +17,8 @@ int kiln_bounding_drop(kiln_error *err)
             return 0; /* past the kernel's last */
         }
         if (held > 0 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0) {
-            return kiln_error_errno(err, errno, "capabilities: dropping %lu from the bounding set",
-                                    cap);
+            return kiln_error_errno(err, errno,
+                                    "capabilities: dropping %lu from the bounding set", cap);
         }
     }
 }
@@ -35,10 +35,10 @@ static int get_capabilities(struct __user_cap_data_struct data[2])
     return (int)syscall(SYS_capget, &header, data);
 }
 
-#define LOCKED_BITS                                                                 \
-    (SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |                \
-     SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |                      \
-     SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED)
+#define LOCKED_BITS                                                                            \
+    (SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |                           \
+     SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |   \
+     SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED)
 
 int kiln_privileges_drop(uid_t uid, kiln_error *err)
 {
@@ -70,7 +70,8 @@ int kiln_privileges_verify(uid_t uid, kiln_error *err)
 {
     uid_t ids[3];
     gid_t gids[3];
-    if (getresuid(&ids[0], &ids[1], &ids[2]) < 0 || getresgid(&gids[0], &gids[1], &gids[2]) < 0) {
+    if (getresuid(&ids[0], &ids[1], &ids[2]) < 0 ||
+        getresgid(&gids[0], &gids[1], &gids[2]) < 0) {
         return kiln_error_errno(err, errno, "uid: reading back");
     }
     for (int i = 0; i < 3; i++) {
@@ -93,7 +94,8 @@ int kiln_privileges_verify(uid_t uid, kiln_error *err)
             break;
         }
         if (held > 0) {
-            return kiln_error_set(err, -EPERM, "capabilities: %lu is left in the bounding set", cap);
+            return kiln_error_set(err, -EPERM, "capabilities: %lu is left in the bounding set",
+                                  cap);
         }
     }
     if (prctl(PR_GET_SECUREBITS, 0, 0, 0, 0) != LOCKED_BITS) {

@@ -168,7 +168,8 @@ static const struct {
     const char *advice;
 } layers[] = {
     {"namespaces", KILN_LAYER_NAMESPACES, try_namespaces,
-     "allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone=1, "
+     "allow user namespaces (sysctl user.max_user_namespaces, "
+     "kernel.unprivileged_userns_clone=1, "
      "kernel.apparmor_restrict_unprivileged_userns=0), or run as root"},
     {"seccomp", KILN_LAYER_SECCOMP, try_seccomp, "use a kernel with CONFIG_SECCOMP_FILTER"},
     {"no_new_privs", KILN_LAYER_NO_NEW_PRIVS, try_no_new_privs, "use Linux 3.5 or newer"},
@@ -186,10 +187,10 @@ json_t *kiln_sandbox_probe(const kiln_sandbox_policy *policy, kiln_error *err)
     for (size_t i = 0; list != NULL && i < sizeof(layers) / sizeof(layers[0]); i++) {
         finding found;
         try_in_child(layers[i].attempt, policy, &found);
-        json_t *entry = json_pack("{s:s, s:b, s:b, s:s, s:s?}", "layer", layers[i].name,
-                                  "available", found.available, "required",
-                                  (policy->required & layers[i].layer) != 0, "detail", found.detail,
-                                  "advice", found.available ? NULL : layers[i].advice);
+        json_t *entry = json_pack(
+            "{s:s, s:b, s:b, s:s, s:s?}", "layer", layers[i].name, "available", found.available,
+            "required", (policy->required & layers[i].layer) != 0, "detail", found.detail,
+            "advice", found.available ? NULL : layers[i].advice);
         if (entry == NULL || json_array_append_new(list, entry) < 0) {
             kiln_error_set(err, -ENOMEM, "probe: out of memory");
             return NULL;

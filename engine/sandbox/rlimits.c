@@ -34,7 +34,7 @@ int kiln_rlimits_apply(const kiln_limits *limits, bool in_cgroup, bool own_uid, 
         rlim_t soft, hard;
     } wanted[12];
     int count = 0;
-#define WANT(resource, soft, hard) \
+#define WANT(resource, soft, hard)                                                             \
     (wanted[count++] = (__typeof__(wanted[0])){RLIMIT_##resource, #resource, soft, hard})
 
     WANT(CORE, 0, 0);

@@ -19,20 +19,30 @@
 /* Hidden once stacked upon: what the old root was reached by. */
 #define STAGING "/tmp"
 
-static const char *const system_folders[] = {"/usr", "/bin",  "/sbin",   "/lib",
-                                             "/lib32", "/lib64", "/libx32", "/opt", NULL};
+static const char *const system_folders[] = {"/usr",   "/bin",    "/sbin", "/lib", "/lib32",
+                                             "/lib64", "/libx32", "/opt",  NULL};
 
 /* Copied when the host has them: small, and nobody's secret. */
 static const char *const etc_files[] = {
-    "ld.so.cache", "ld.so.conf", "localtime", "timezone",   "matplotlibrc", "mime.types",
-    "magic",       "protocols",  "services",  "os-release", "debian_version", "locale.alias",
-    NULL};
+    "ld.so.cache",    "ld.so.conf",   "localtime", "timezone", "matplotlibrc",
+    "mime.types",     "magic",        "protocols", "services", "os-release",
+    "debian_version", "locale.alias", NULL};
 
 /* Bound when the host has them. Never ssl/private, never all of ssl. */
-static const char *const etc_folders[] = {
-    "alternatives", "ld.so.conf.d", "ssl/certs", "pki/tls/certs", "pki/ca-trust/extracted",
-    "fonts",        "python3",      "python3.*", "lua",           "java-*-openjdk",
-    "R",            "perl",         "terminfo",  NULL};
+static const char *const etc_folders[] = {"alternatives",
+                                          "ld.so.conf.d",
+                                          "ssl/certs",
+                                          "pki/tls/certs",
+                                          "pki/ca-trust/extracted",
+                                          "fonts",
+                                          "python3",
+                                          "python3.*",
+                                          "lua",
+                                          "java-*-openjdk",
+                                          "R",
+                                          "perl",
+                                          "terminfo",
+                                          NULL};
 
 static const struct {
     const char *name, *text;
@@ -59,9 +69,9 @@ static const struct {
     {"etc/group", KILN_SESSION_MOUNT "/group"},
 };
 
-static const char *const empty_folders[] = {"proc", "work", "code", "tmp", "dev", "dev/shm",
-                                            "etc", "etc/ssl", "run", "run/session", "var",
-                                            "var/tmp", "home", NULL};
+static const char *const empty_folders[] = {
+    "proc",    "work", "code",        "tmp", "dev",     "dev/shm", "etc",
+    "etc/ssl", "run",  "run/session", "var", "var/tmp", "home",    NULL};
 
 static int write_new(int root, const char *path, const char *data, size_t length)
 {
@@ -142,8 +152,9 @@ static int bind_folder(int root, const char *source, kiln_error *err)
             return kiln_error_errno(err, errno, "root: %s", source);
         }
         to[length] = '\0';
-        return symlinkat(to, root, target) < 0 ? kiln_error_errno(err, errno, "root: %s", source)
-                                               : 0;
+        return symlinkat(to, root, target) < 0
+                   ? kiln_error_errno(err, errno, "root: %s", source)
+                   : 0;
     }
     if (!S_ISDIR(what.st_mode)) {
         return 0;
@@ -199,7 +210,8 @@ static int make_devices(int root, kiln_error *err)
         int rc = write_new(root, source + 1, "", 0);
         if (rc == 0) {
             /* A mount for each: a user namespace may not make device nodes. */
-            rc = kiln_mount_bind(source, root, source + 1, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+            rc = kiln_mount_bind(source, root, source + 1,
+                                 MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
         }
         if (rc < 0) {
             return kiln_error_errno(err, rc, "root: %s", source);
@@ -253,7 +265,8 @@ int kiln_sandbox_enter_root(const kiln_sandbox_policy *policy, kiln_error *err)
     }
     static const char *const options[] = {"mode=0755", "size=16M", "nr_inodes=4096", NULL};
     auto_close int root = -1;
-    rc = kiln_mount_new("tmpfs", options, STAGING, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, &root, err);
+    rc = kiln_mount_new("tmpfs", options, STAGING, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, &root,
+                        err);
     if (rc < 0) {
         return kiln_error_wrap(err, "root");
     }
@@ -268,9 +281,10 @@ int kiln_sandbox_enter_root(const kiln_sandbox_policy *policy, kiln_error *err)
     rc = kiln_mount_new("proc", none, STAGING "/proc",
                         MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, NULL, err);
     if (rc < 0) {
-        return kiln_error_wrap(err, "root: the kernel refuses a /proc of our own where parts of "
-                                    "the host's are hidden, as in a container; unmask them "
-                                    "(--security-opt systempaths=unconfined)");
+        return kiln_error_wrap(err,
+                               "root: the kernel refuses a /proc of our own where parts of "
+                               "the host's are hidden, as in a container; unmask them "
+                               "(--security-opt systempaths=unconfined)");
     }
     if (fchdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0) {
         return kiln_error_errno(err, errno, "root: pivot_root");

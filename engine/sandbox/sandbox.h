@@ -26,12 +26,12 @@
 
 /* Layers, as [sandbox] require names them. */
 typedef enum kiln_layer {
-    KILN_LAYER_NAMESPACES = 1 << 0, /* "namespaces": user, pid, mount, net, ipc, uts */
-    KILN_LAYER_SECCOMP = 1 << 1,    /* "seccomp" */
+    KILN_LAYER_NAMESPACES = 1 << 0,   /* "namespaces": user, pid, mount, net, ipc, uts */
+    KILN_LAYER_SECCOMP = 1 << 1,      /* "seccomp" */
     KILN_LAYER_NO_NEW_PRIVS = 1 << 2, /* "no_new_privs" */
-    KILN_LAYER_LANDLOCK = 1 << 3,   /* "landlock" */
-    KILN_LAYER_CGROUP = 1 << 4,     /* "cgroup" */
-    KILN_LAYER_UIDS = 1 << 5,       /* "uids": a host uid a session */
+    KILN_LAYER_LANDLOCK = 1 << 3,     /* "landlock" */
+    KILN_LAYER_CGROUP = 1 << 4,       /* "cgroup" */
+    KILN_LAYER_UIDS = 1 << 5,         /* "uids": a host uid a session */
 } kiln_layer;
 /* -EINVAL with a near match. */
 int kiln_layer_from_name(const char *name, kiln_layer *layer, kiln_error *err);
@@ -39,17 +39,17 @@ int kiln_layer_from_name(const char *name, kiln_layer *layer, kiln_error *err);
 /* What the whole engine's sandboxes share. Made in the engine, copied by fork
  * or sent to the zygote. */
 typedef struct kiln_sandbox_policy {
-    unsigned required;   /* kiln_layer bits: without one of them nothing runs */
-    uid_t uid_base;      /* first host uid of the range, as root; 0: not root */
+    unsigned required; /* kiln_layer bits: without one of them nothing runs */
+    uid_t uid_base;    /* first host uid of the range, as root; 0: not root */
     uint32_t uid_count;
     bool private_network; /* a network namespace of each session's own */
 } kiln_sandbox_policy;
 
 /* A session's part. */
 typedef struct kiln_sandbox_session {
-    uint32_t index;      /* picks the uid: distinct among live sessions */
-    uint64_t disk;       /* bytes of its tmpfs */
-    uint64_t files;      /* inodes of its tmpfs */
+    uint32_t index; /* picks the uid: distinct among live sessions */
+    uint64_t disk;  /* bytes of its tmpfs */
+    uint64_t files; /* inodes of its tmpfs */
 } kiln_sandbox_session;
 
 /* One process's part. */
@@ -58,10 +58,10 @@ typedef struct kiln_sandbox_lock_spec {
     uint32_t session_index;
     const int *cgroup_fds; /* open cgroup.procs files to enter, engine-opened */
     int cgroup_count;
-    int landlock_fd;       /* ruleset from kiln_sandbox_landlock, or -1 */
-    const int *keep_fds;   /* descriptors that stay open beside 0, 1, 2; ascending */
+    int landlock_fd;     /* ruleset from kiln_sandbox_landlock, or -1 */
+    const int *keep_fds; /* descriptors that stay open beside 0, 1, 2; ascending */
     int keep_count;
-    unsigned required;     /* layers that must hold */
+    unsigned required; /* layers that must hold */
 } kiln_sandbox_lock_spec;
 
 /* Where things are inside. */

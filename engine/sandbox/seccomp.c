@@ -32,16 +32,17 @@
 
 enum { QUERY_PERSONALITY = -1, PROGRAM_MAX = 4096 /* BPF_MAXINSNS */ };
 
-#define NEW_NAMESPACES                                                                \
-    ((uint32_t)(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |         \
-                CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET))
+#define NEW_NAMESPACES                                                                         \
+    ((uint32_t)(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |  \
+                CLONE_NEWPID | CLONE_NEWNET))
 
 #define LOAD(offset) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(offset))
 #define REFUSE(code) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (code))
 /* One instruction each; `skip` is how many of the next are left out. */
-#define SKIP_IF(value, skip) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(value), skip, 0)
+#define SKIP_IF(value, skip)     BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(value), skip, 0)
 #define SKIP_UNLESS(value, skip) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(value), 0, skip)
-#define SKIP_UNLESS_ANY(bits, skip) BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (uint32_t)(bits), 0, skip)
+#define SKIP_UNLESS_ANY(bits, skip)                                                            \
+    BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (uint32_t)(bits), 0, skip)
 
 enum { PRELUDE = 25 };
 #define TO_TABLE(index) (PRELUDE - (index)-1)
@@ -103,8 +104,9 @@ static int fill_table(scmp_filter_ctx context, kiln_error *err)
     for (size_t i = 0; kiln_syscalls_allowed[i] != NULL; i++) {
         int number = seccomp_syscall_resolve_name(kiln_syscalls_allowed[i]);
         /* Negative: not of this architecture, or not known to this libseccomp. */
-        int rc = number < 0 ? 0
-                            : add(context, SCMP_ACT_ALLOW, number, kiln_syscalls_allowed[i], err);
+        int rc = number < 0
+                     ? 0
+                     : add(context, SCMP_ACT_ALLOW, number, kiln_syscalls_allowed[i], err);
         if (rc < 0) {
             return rc;
         }

@@ -54,8 +54,8 @@ static int write_users(int fs, uid_t uid)
 
 static int bind_from(int fs, const char *name, const char *inside)
 {
-    int tree = open_tree(fs, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
-                                       (name[0] == '\0' ? AT_EMPTY_PATH : 0));
+    int tree = open_tree(
+        fs, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (name[0] == '\0' ? AT_EMPTY_PATH : 0));
     if (tree < 0) {
         return -errno;
     }

@@ -198,8 +198,8 @@ void kiln_control_clear(kiln_control_message *message)
     message->length = 0;
 }
 
-char **kiln_control_strings(const kiln_control_message *message, size_t offset,
-                            uint32_t count, size_t *end)
+char **kiln_control_strings(const kiln_control_message *message, size_t offset, uint32_t count,
+                            size_t *end)
 {
     if (offset > message->length || count > message->length - offset) {
         return NULL; /* each string has at least its NUL */

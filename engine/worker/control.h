@@ -19,17 +19,17 @@
 #include <stdint.h>
 
 enum {
-    KILN_CONTROL_FD = 3,             /* the zygote's end, when it is started */
-    KILN_CONTROL_INLINE = 16 << 10,  /* bytes of payload in a datagram */
-    KILN_CONTROL_MAX = 64 << 20,     /* bytes of payload */
+    KILN_CONTROL_FD = 3,            /* the zygote's end, when it is started */
+    KILN_CONTROL_INLINE = 16 << 10, /* bytes of payload in a datagram */
+    KILN_CONTROL_MAX = 64 << 20,    /* bytes of payload */
     KILN_CONTROL_FDS = 16,
 };
 
 typedef enum kiln_control_type {
-    KILN_CONTROL_CONFIG = 1,      /* kiln_control_config, then its options as strings */
-    KILN_CONTROL_OPEN = 2,        /* kiln_sandbox_session; fds: supervisor's end, cgroup.procs... */
-    KILN_CONTROL_READY = 3,       /* of a supervisor with fds: root, pidfd */
-    KILN_CONTROL_FAILED = 4,      /* text */
+    KILN_CONTROL_CONFIG = 1, /* kiln_control_config, then its options as strings */
+    KILN_CONTROL_OPEN = 2,   /* kiln_sandbox_session; fds: supervisor's end, cgroup.procs... */
+    KILN_CONTROL_READY = 3,  /* of a supervisor with fds: root, pidfd */
+    KILN_CONTROL_FAILED = 4, /* text */
     KILN_CONTROL_RUN_PROGRAM = 5, /* kiln_control_run, argv, env; fds: 0, 1, 2 */
     KILN_CONTROL_RUN_WORKER = 6,  /* kiln_control_run; fds: 0, 1, 2, frame socket */
     KILN_CONTROL_KILL = 7,        /* everything but the supervisor */
@@ -50,9 +50,9 @@ typedef struct kiln_control_run {
 } kiln_control_run;
 
 typedef struct kiln_control_exit {
-    int32_t status; /* as wait(2) gives it */
-    int32_t error;  /* negative errno: it could not be started, text says why */
-    uint64_t cpu_us; /* of everything that was reaped */
+    int32_t status;         /* as wait(2) gives it */
+    int32_t error;          /* negative errno: it could not be started, text says why */
+    uint64_t cpu_us;        /* of everything that was reaped */
     uint64_t max_rss_bytes; /* of the largest process */
 } kiln_control_exit;
 
@@ -79,7 +79,7 @@ void kiln_control_clear(kiln_control_message *message);
 /* Makes `count` pointers to the NUL-terminated strings from payload + offset on,
  * with a NULL after them; *end is the offset after the last. Caller frees the array;
  * NULL: no memory, or fewer strings than that. */
-char **kiln_control_strings(const kiln_control_message *message, size_t offset,
-                            uint32_t count, size_t *end);
+char **kiln_control_strings(const kiln_control_message *message, size_t offset, uint32_t count,
+                            size_t *end);
 
 #endif

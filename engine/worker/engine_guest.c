@@ -30,7 +30,7 @@ struct kiln_guest {
     kiln_frame_type awaited; /* KILN_FRAME_DONE, _ANALYSIS, or 0: idle */
     uint32_t request_id;
     uint64_t cpu_limit_ms; /* of a cell */
-    uint64_t dropped; /* output frames and bytes of nobody's cell */
+    uint64_t dropped;      /* output frames and bytes of nobody's cell */
     int socket;
     kiln_poll *poll;
     bool decoding;
@@ -116,8 +116,7 @@ static bool is_number(const json_t *value)
 
 static json_t *parse_reply(const kiln_guest *guest, const kiln_frame *frame)
 {
-    json_t *json =
-        json_loadb(frame->payload, frame->length, JSON_REJECT_DUPLICATES, NULL);
+    json_t *json = json_loadb(frame->payload, frame->length, JSON_REJECT_DUPLICATES, NULL);
     json_t *id = json_object_get(json, "id");
     if (!json_is_integer(id) || json_integer_value(id) != (json_int_t)guest->request_id) {
         json_decref(json);
@@ -278,9 +277,8 @@ static int on_frame(kiln_guest *guest, const kiln_frame *frame)
     case KILN_FRAME_CLEAR:
         return on_output_frame(guest, frame);
     case KILN_FRAME_DONE:
-        return guest->awaited == frame->type
-                   ? on_done(guest, frame)
-                   : bad_frame(guest, "DONE while no cell runs");
+        return guest->awaited == frame->type ? on_done(guest, frame)
+                                             : bad_frame(guest, "DONE while no cell runs");
     case KILN_FRAME_ANALYSIS:
         return guest->awaited == frame->type
                    ? on_analysis(guest, frame)
@@ -394,8 +392,7 @@ static void write_frames(kiln_guest *guest)
         kiln_buffer_free(&guest->out);
     }
     if (guest->poll != NULL) {
-        kiln_poll_events(guest->poll,
-                         UV_READABLE | (guest->out.length > 0 ? UV_WRITABLE : 0));
+        kiln_poll_events(guest->poll, UV_READABLE | (guest->out.length > 0 ? UV_WRITABLE : 0));
     }
 }
 

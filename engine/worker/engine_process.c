@@ -15,7 +15,7 @@ struct kiln_process {
 };
 
 static const char *const default_environment[] = {
-    "PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8", "USER=kiln",
+    "PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp",   "LANG=C.UTF-8", "USER=kiln",
     ("PWD=" KILN_INSIDE_WORK),           "TMPDIR=/tmp",
 };
 

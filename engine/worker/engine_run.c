@@ -231,8 +231,10 @@ void kiln_run_lost(kiln_run *run, const char *why)
 static void on_kill_unanswered(void *user)
 {
     kiln_run *run = user;
-    kiln_log(KILN_LOG_WARNING, "sandbox", "%s: the supervisor did not end its processes "
-             "within %d ms; killing it", run->sandbox->name, KILL_MS);
+    kiln_log(KILN_LOG_WARNING, "sandbox",
+             "%s: the supervisor did not end its processes "
+             "within %d ms; killing it",
+             run->sandbox->name, KILL_MS);
     kiln_sandbox_fail(run->sandbox, "its processes did not end when killed");
 }
 
@@ -354,8 +356,8 @@ static int start(kiln_run *run, kiln_sandbox *sandbox, kiln_control_type type,
 }
 
 int kiln_run_start(kiln_run *run, kiln_sandbox *sandbox, kiln_control_type type,
-                   const kiln_limits *limits, kiln_buffer *payload, int stdin_fd,
-                   int frame_fd, kiln_error *err)
+                   const kiln_limits *limits, kiln_buffer *payload, int stdin_fd, int frame_fd,
+                   kiln_error *err)
 {
     if (sandbox->closed || sandbox->state == KILN_SANDBOX_DEAD) {
         return kiln_error_set(err, EPIPE, "spawn: the sandbox has ended");

@@ -233,8 +233,8 @@ int kiln_sandbox_request(kiln_sandbox *sandbox)
             fds[count++] = procs[i];
         }
     }
-    int rc = kiln_control_send(zygote->control, KILN_CONTROL_OPEN, 0, &session,
-                               sizeof(session), fds, count, MSG_DONTWAIT);
+    int rc = kiln_control_send(zygote->control, KILN_CONTROL_OPEN, 0, &session, sizeof(session),
+                               fds, count, MSG_DONTWAIT);
     if (rc < 0) {
         return rc;
     }
@@ -274,8 +274,8 @@ static int make_cgroup(kiln_sandbox *sandbox, kiln_error *err)
 }
 
 int kiln_sandbox_open(kiln_zygote *zygote, const char *name, const kiln_limits *limits,
-                      void (*ready)(void *user, int root_fd, const kiln_error *err),
-                      void *user, kiln_sandbox **sandbox, kiln_error *err)
+                      void (*ready)(void *user, int root_fd, const kiln_error *err), void *user,
+                      kiln_sandbox **sandbox, kiln_error *err)
 {
     int pair[2];
     int rc = kiln_zygote_revive(zygote, err);
@@ -290,8 +290,8 @@ int kiln_sandbox_open(kiln_zygote *zygote, const char *name, const kiln_limits *
     made->limits = *limits;
     made->ready = ready;
     made->user = user;
-    bool queued = zygote->last_sandbox != NULL &&
-                  zygote->last_sandbox->state == KILN_SANDBOX_PENDING;
+    bool queued =
+        zygote->last_sandbox != NULL && zygote->last_sandbox->state == KILN_SANDBOX_PENDING;
     link_last(zygote, made);
     made->name = strdup(name);
     if (made->name == NULL) {
@@ -300,8 +300,9 @@ int kiln_sandbox_open(kiln_zygote *zygote, const char *name, const kiln_limits *
     }
     rc = take_index(&zygote->policy, &made->index);
     if (rc < 0) {
-        kiln_error_set(err, rc, "sandbox: every uid of the range is in use; widen [sandbox] "
-                                "uids or close sessions");
+        kiln_error_set(err, rc,
+                       "sandbox: every uid of the range is in use; widen [sandbox] "
+                       "uids or close sessions");
         goto failed;
     }
     made->has_index = true;

@@ -23,7 +23,7 @@ typedef enum kiln_zygote_state {
 struct kiln_zygote {
     uv_loop_t *loop;
     char *executable;
-    char *plugin; /* or NULL */
+    char *plugin;  /* or NULL */
     char *options; /* NUL-terminated strings, one after the other */
     size_t options_length;
     uint32_t option_count;
@@ -31,7 +31,7 @@ struct kiln_zygote {
     kiln_log_level log_level;
     kiln_zygote_state state;
     char failure[1024]; /* why it is dead; "" while it is not */
-    pid_t pid; /* the stub: it ends when the zygote and all below it have ended */
+    pid_t pid;          /* the stub: it ends when the zygote and all below it have ended */
     int pidfd;
     int zygote_pidfd; /* -1 until it has told */
     int control;
@@ -45,7 +45,7 @@ typedef enum kiln_sandbox_state {
     KILN_SANDBOX_PENDING, /* the zygote has not been asked yet */
     KILN_SANDBOX_OPENING,
     KILN_SANDBOX_READY,
-    KILN_SANDBOX_DEAD,    /* the supervisor is gone or given up */
+    KILN_SANDBOX_DEAD, /* the supervisor is gone or given up */
 } kiln_sandbox_state;
 
 struct kiln_sandbox {
@@ -117,15 +117,15 @@ struct kiln_run {
     void (*on_output)(kiln_run *run, uint32_t stream, const char *data, size_t length);
     void (*on_ending)(kiln_run *run); /* or NULL; before the streams' rest is read */
     void (*on_exit)(kiln_run *run, const kiln_exit *exit); /* once, last */
-    void (*release)(kiln_run *run); /* frees what it is part of */
+    void (*release)(kiln_run *run);                        /* frees what it is part of */
 };
 
 /* Makes the pipes and sends `type` with payload, whose front is a kiln_control_run
  * that this fills. stdin_fd and frame_fd (-1: none) are borrowed. On failure nothing
  * is left to clean up but what the caller made. */
 int kiln_run_start(kiln_run *run, kiln_sandbox *sandbox, kiln_control_type type,
-                   const kiln_limits *limits, kiln_buffer *payload, int stdin_fd,
-                   int frame_fd, kiln_error *err);
+                   const kiln_limits *limits, kiln_buffer *payload, int stdin_fd, int frame_fd,
+                   kiln_error *err);
 /* From now on: kills when the tree has used that much CPU time; 0: no more. Needs a
  * cgroup, without one only RLIMIT_CPU counts. 0 or -ENOMEM. */
 int kiln_run_watch_cpu(kiln_run *run, kiln_sandbox *sandbox, uint64_t limit_ms);

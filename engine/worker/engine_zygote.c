@@ -21,8 +21,13 @@ enum {
 /* Nothing of the engine's environment: what a worker inherits, a user's code sees.
  * OPENBLAS_NUM_THREADS: threads would not survive the fork (TARGETS.md). */
 static char *const zygote_environment[] = {
-    "PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp", "TMPDIR=/tmp", "LANG=C.UTF-8",
-    "USER=kiln", "OPENBLAS_NUM_THREADS=1", NULL,
+    "PATH=/usr/local/bin:/usr/bin:/bin",
+    "HOME=/tmp",
+    "TMPDIR=/tmp",
+    "LANG=C.UTF-8",
+    "USER=kiln",
+    "OPENBLAS_NUM_THREADS=1",
+    NULL,
 };
 
 static void send_pending(kiln_zygote *zygote);
@@ -237,8 +242,8 @@ static char *const *environment(void)
 
 static int spawn(kiln_zygote *zygote, int control, kiln_error *err)
 {
-    char *argv[] = {zygote->executable, "worker",
-                    zygote->plugin != NULL ? zygote->plugin : "-", NULL};
+    char *argv[] = {zygote->executable, "worker", zygote->plugin != NULL ? zygote->plugin : "-",
+                    NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t all;

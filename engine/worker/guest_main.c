@@ -267,12 +267,12 @@ static int run_cell(const kiln_worker *worker, const kiln_frame *frame)
     char done[256];
     uint64_t used = cpu_us() - before;
     /* No %f: the code may have set a locale with a decimal comma. */
-    int length = snprintf(done, sizeof(done),
-                          "{\"id\":%lld,\"status\":\"%s\",\"exit_code\":%s,"
-                          "\"cpu_ms\":%llu.%03llu,\"max_rss_bytes\":%llu}",
-                          (long long)request.id, status, code,
-                          (unsigned long long)(used / 1000), (unsigned long long)(used % 1000),
-                          (unsigned long long)max_rss_bytes());
+    int length =
+        snprintf(done, sizeof(done),
+                 "{\"id\":%lld,\"status\":\"%s\",\"exit_code\":%s,"
+                 "\"cpu_ms\":%llu.%03llu,\"max_rss_bytes\":%llu}",
+                 (long long)request.id, status, code, (unsigned long long)(used / 1000),
+                 (unsigned long long)(used % 1000), (unsigned long long)max_rss_bytes());
     send_frame(KILN_FRAME_DONE, done, (size_t)length);
     return 0;
 }
@@ -287,7 +287,8 @@ static int analyze(const kiln_worker *worker, const kiln_frame *frame)
     json_int_t id;
     const char *code;
     size_t length;
-    if (json == NULL || json_unpack(json, "{s:I,s:s%}", "id", &id, "code", &code, &length) < 0) {
+    if (json == NULL ||
+        json_unpack(json, "{s:I,s:s%}", "id", &id, "code", &code, &length) < 0) {
         return -EPROTO;
     }
     const char *analysis = NULL;

@@ -49,8 +49,8 @@ const char *kiln_zygote_failure(const kiln_zygote *zygote);
  * tmpfs; memory, processes go to its cgroup. `ready` is called once: root_fd >= 0
  * (the sandbox's own, O_PATH, to be used with openat2 beneath) or -1 with err. */
 int kiln_sandbox_open(kiln_zygote *zygote, const char *name, const kiln_limits *limits,
-                      void (*ready)(void *user, int root_fd, const kiln_error *err),
-                      void *user, kiln_sandbox **sandbox, kiln_error *err);
+                      void (*ready)(void *user, int root_fd, const kiln_error *err), void *user,
+                      kiln_sandbox **sandbox, kiln_error *err);
 /* False once its supervisor is gone: it can only be closed. */
 bool kiln_sandbox_alive(const kiln_sandbox *sandbox);
 /* -1 before ready. */

@@ -69,13 +69,12 @@ static int refuse_program(kiln_error *err, const char *name, int code)
 {
     switch (code) {
     case E2BIG:
-        return kiln_error_set(err, code,
-                              "%s: arguments and environment are larger than the kernel takes",
-                              name);
+        return kiln_error_set(
+            err, code, "%s: arguments and environment are larger than the kernel takes", name);
     case ENOEXEC:
-        return kiln_error_set(err, code,
-                              "%s: not a program for this machine, and no script with a #! line",
-                              name);
+        return kiln_error_set(
+            err, code, "%s: not a program for this machine, and no script with a #! line",
+            name);
     default:
         return kiln_error_errno(err, code, "%s", name);
     }
@@ -167,8 +166,7 @@ static void start_program(supervisor *self, const kiln_control_run *run,
                           const kiln_control_message *message)
 {
     size_t end;
-    auto_free char **argv =
-        kiln_control_strings(message, sizeof(*run), run->argc, &end);
+    auto_free char **argv = kiln_control_strings(message, sizeof(*run), run->argc, &end);
     auto_free char **env =
         argv != NULL ? kiln_control_strings(message, end, run->envc, &end) : NULL;
     if (env == NULL || run->argc == 0 || message->fd_count != 3) {
@@ -279,8 +277,8 @@ static int report(supervisor *self)
         length += text;
     }
     self->running = false;
-    return kiln_control_send(self->control, KILN_CONTROL_EXIT, self->id, &body, length, NULL,
-                             0, 0);
+    return kiln_control_send(self->control, KILN_CONTROL_EXIT, self->id, &body, length, NULL, 0,
+                             0);
 }
 
 /* Takes what has ended. When the main process has, everything else is killed, and

@@ -19,7 +19,7 @@ typedef struct job {
     kiln_ticket ticket;
     kiln_session *session;
     kiln_limits limits;
-    char **run;   /* argv, the input's args included */
+    char **run; /* argv, the input's args included */
     char **env;
     char *stdin_data;
     size_t stdin_length;
@@ -40,8 +40,11 @@ static void free_job(job *self)
 static void on_output(void *user, uint32_t stream, const char *data, size_t length)
 {
     job *self = user;
-    const kiln_event event = {.size = sizeof(event), .type = KILN_EVENT_STREAM,
-                              .stream = stream, .data = data, .length = length};
+    const kiln_event event = {.size = sizeof(event),
+                              .type = KILN_EVENT_STREAM,
+                              .stream = stream,
+                              .data = data,
+                              .length = length};
     self->host->emit(self->host, self->ticket, &event);
 }
 
@@ -71,8 +74,8 @@ static void fill_outcome(const job *self, const kiln_exit *exit, kiln_outcome *o
     const char *phase = self->compiling ? "the compiler" : "the program";
     outcome->compile_ms = self->compile_ms;
     outcome->cpu_ms = exit->cpu_ms < 0 ? -1 : exit->cpu_ms + self->compile_cpu_ms;
-    outcome->max_rss_bytes = exit->max_rss_bytes > self->compile_rss ? exit->max_rss_bytes
-                                                                    : self->compile_rss;
+    outcome->max_rss_bytes =
+        exit->max_rss_bytes > self->compile_rss ? exit->max_rss_bytes : self->compile_rss;
     outcome->has_exit_code = exit->error == NULL && exit->exited;
     outcome->exit_code = exit->exit_code;
     outcome->signal = exit->error != NULL || exit->exited ? 0 : exit->signal;

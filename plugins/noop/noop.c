@@ -41,7 +41,9 @@ static int decide(const kiln_host *host, kiln_ticket ticket, const char *action,
     snprintf(json, sizeof(json), "{\"action\":\"%s\",\"detail\":\"", action);
     append_escaped(json, sizeof(json) - 4, detail);
     strcat(json, "\"}");
-    const kiln_event event = {.size = sizeof(event), .type = KILN_EVENT_DECISION, .data = json,
+    const kiln_event event = {.size = sizeof(event),
+                              .type = KILN_EVENT_DECISION,
+                              .data = json,
                               .length = strlen(json)};
     return host->emit(host, ticket, &event);
 }
@@ -61,9 +63,10 @@ static int noop_execute(void *self, kiln_ticket ticket, kiln_session *session, v
     const kiln_limits *limits = &input->limits;
     snprintf(text, sizeof(text),
              "timeout %llu ms, memory %llu bytes, processes %llu, output %llu bytes, disk %llu "
-             "bytes", (unsigned long long)limits->timeout_ms,
-             (unsigned long long)limits->memory, (unsigned long long)limits->processes,
-             (unsigned long long)limits->output, (unsigned long long)limits->disk);
+             "bytes",
+             (unsigned long long)limits->timeout_ms, (unsigned long long)limits->memory,
+             (unsigned long long)limits->processes, (unsigned long long)limits->output,
+             (unsigned long long)limits->disk);
     decide(host, ticket, "limits", text);
     kiln_outcome outcome = KILN_OUTCOME_INIT;
     outcome.status = KILN_STATUS_SKIPPED;

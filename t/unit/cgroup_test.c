@@ -37,9 +37,9 @@ static kiln_cgroup_layout parse(const char *mountinfo, const char *cgroup, int e
 static void pure_v2(void **state)
 {
     (void)state;
-    kiln_cgroup_layout l =
-        parse("30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n",
-              "0::/user.slice/user-1000.slice/session-2.scope\n", 0);
+    kiln_cgroup_layout l = parse(
+        "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n",
+        "0::/user.slice/user-1000.slice/session-2.scope\n", 0);
     assert_int_equal(l.count, 1);
     assert_true(l.places[0].unified);
     assert_int_equal(l.places[0].roles, MEMORY | PIDS | USAGE);
@@ -129,10 +129,18 @@ static int make_folder(void **state)
 
 static int remove_folder(void **state)
 {
-    static const char *const names[] = {
-        "memory.max", "memory.swap.max", "pids.max", "memory.peak", "memory.events", "pids.events",
-        "cpu.stat", "cgroup.kill", "cgroup.controllers", "cgroup.subtree_control",
-        "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"};
+    static const char *const names[] = {"memory.max",
+                                        "memory.swap.max",
+                                        "pids.max",
+                                        "memory.peak",
+                                        "memory.events",
+                                        "pids.events",
+                                        "cpu.stat",
+                                        "cgroup.kill",
+                                        "cgroup.controllers",
+                                        "cgroup.subtree_control",
+                                        "memory.limit_in_bytes",
+                                        "memory.memsw.limit_in_bytes"};
     folder *at = *state;
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         unlinkat(at->fd, names[i], 0);
@@ -204,7 +212,8 @@ static void enter_and_eat(const kiln_cgroup *group)
     }
     enum { PIECE = 1 << 20 };
     for (int i = 0; i < 256; i++) {
-        char *piece = mmap(NULL, PIECE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        char *piece =
+            mmap(NULL, PIECE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (piece == MAP_FAILED) {
             _exit(8);
         }
@@ -286,7 +295,8 @@ int main(void)
         cmocka_unit_test(in_a_container),
         cmocka_unit_test(nothing_there),
         cmocka_unit_test_setup_teardown(v2_files, make_folder, remove_folder),
-        cmocka_unit_test_setup_teardown(limits_that_cannot_be_written, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(limits_that_cannot_be_written, make_folder,
+                                        remove_folder),
         cmocka_unit_test(without_init),
         cmocka_unit_test(real_group),
     };

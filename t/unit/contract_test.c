@@ -27,14 +27,19 @@ static void utf8_maximal_subparts(void **state)
     /* Unicode 15, section 3.9, table 3-8 */
     replaced("\xc0\xaf\xe0\x80\xbf\xf0\x81\x82\x41", 9,
              "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"
-             "\xef\xbf\xbd\xef\xbf\xbd" "A");
+             "\xef\xbf\xbd\xef\xbf\xbd"
+             "A");
     replaced("\xed\xa0\x80", 3, "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"); /* a surrogate */
     replaced("\xf4\x91\x92\x93\xff\x41\x80\xbf\x42", 9,
-             "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" "A"
-             "\xef\xbf\xbd\xef\xbf\xbd" "B");
+             "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"
+             "A"
+             "\xef\xbf\xbd\xef\xbf\xbd"
+             "B");
     replaced("\xe1\x80\xe2\xf0\x91\x92\xf1\xbf\x41", 9,
-             "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" "A");
-    replaced("plain \xc3\xa9\xe2\x82\xac\xf0\x9f\x94\xa5", 15, "plain \xc3\xa9\xe2\x82\xac\xf0\x9f\x94\xa5");
+             "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"
+             "A");
+    replaced("plain \xc3\xa9\xe2\x82\xac\xf0\x9f\x94\xa5", 15,
+             "plain \xc3\xa9\xe2\x82\xac\xf0\x9f\x94\xa5");
     assert_true(kiln_utf8_valid("12345678\xc3\xa9", 10));
     assert_false(kiln_utf8_valid("12345678\xc3", 9));
 }
@@ -53,10 +58,11 @@ static kiln_request *request_with_files(const char *const *names)
 static void file_names(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"/etc/passwd", "../x", "a/../b", "", ".", "a//b", "a/",
-                                      "a/./b", "..", "line\nbreak", "\xff.txt", NULL};
-    static const char *const good[] = {"a", "d/b.txt", "...", "-rf", "a b", "\xc3\xa9.csv",
-                                       NULL};
+    static const char *const bad[] = {"/etc/passwd", "../x",        "a/../b",   "",
+                                      ".",           "a//b",        "a/",       "a/./b",
+                                      "..",          "line\nbreak", "\xff.txt", NULL};
+    static const char *const good[] = {"a",   "d/b.txt",      "...", "-rf",
+                                       "a b", "\xc3\xa9.csv", NULL};
     kiln_error err = KILN_ERROR_INIT;
     for (const char *const *name = bad; *name != NULL; name++) {
         const char *names[] = {*name, NULL};
@@ -132,7 +138,8 @@ static void input_from_json(void **state)
     auto_json json_t *json = json_loads(
         "{\"code\":\"1\",\"language\":\"bash\",\"args\":[\"a\"],\"env\":{\"A\":\"b\"},"
         "\"stdin\":\"in\",\"timeout_ms\":5,\"limits\":{\"memory\":7},\"input_files\":["
-        "{\"name\":\"x\",\"content\":\"aGk=\",\"encoding\":\"base64\"}]}", 0, NULL);
+        "{\"name\":\"x\",\"content\":\"aGk=\",\"encoding\":\"base64\"}]}",
+        0, NULL);
     assert_int_equal(kiln_request_from_json(json, &request, &err), 0);
     assert_string_equal(request->language, "bash");
     assert_string_equal(request->env[0], "A=b");
@@ -147,13 +154,20 @@ static void input_from_json(void **state)
     kiln_request_free(request);
 
     static const char *const bad[] = {
-        "[]", "{}", "{\"code\":1}", "{\"code\":\"\",\"cod\":1}",
-        "{\"code\":\"\",\"limits\":{\"memroy\":1}}", "{\"code\":\"\",\"limits\":{\"memory\":-1}}",
-        "{\"code\":\"\",\"timeout_ms\":0}", "{\"code\":\"\",\"args\":[1]}",
-        "{\"code\":\"\",\"env\":{\"A\":1}}", "{\"code\":\"\",\"language\":\"a\\u0000b\"}",
+        "[]",
+        "{}",
+        "{\"code\":1}",
+        "{\"code\":\"\",\"cod\":1}",
+        "{\"code\":\"\",\"limits\":{\"memroy\":1}}",
+        "{\"code\":\"\",\"limits\":{\"memory\":-1}}",
+        "{\"code\":\"\",\"timeout_ms\":0}",
+        "{\"code\":\"\",\"args\":[1]}",
+        "{\"code\":\"\",\"env\":{\"A\":1}}",
+        "{\"code\":\"\",\"language\":\"a\\u0000b\"}",
         "{\"code\":\"\",\"input_files\":[{\"name\":\"a\"}]}",
         "{\"code\":\"\",\"input_files\":[{\"name\":\"a\",\"content\":\"\",\"x\":1}]}",
-        "{\"code\":\"\",\"input_files\":[{\"name\":\"a\",\"content\":\"%\",\"encoding\":\"base64\"}]}",
+        "{\"code\":\"\",\"input_files\":[{\"name\":\"a\",\"content\":\"%\",\"encoding\":"
+        "\"base64\"}]}",
         NULL};
     for (const char *const *text = bad; *text != NULL; text++) {
         auto_json json_t *wrong = json_loads(*text, JSON_ALLOW_NUL, NULL);
@@ -175,8 +189,8 @@ static void smallest_limit_wins(void **state)
     (void)state;
     int clamped = 0;
     kiln_limits asked = {.size = sizeof(asked), .memory = 100, .output = 5, .timeout_ms = 9};
-    const kiln_limits ceiling = {.size = sizeof(ceiling), .memory = 50, .output = 10,
-                                 .processes = 3};
+    const kiln_limits ceiling = {
+        .size = sizeof(ceiling), .memory = 50, .output = 10, .processes = 3};
     kiln_limits_min(&asked, &ceiling, count_clamped, &clamped);
     assert_int_equal(asked.memory, 50);
     assert_int_equal(asked.output, 5);
@@ -200,7 +214,8 @@ static const char *text_at(const kiln_result *result, size_t index, const char *
 static int event(kiln_output_log *log, kiln_event_type type, const char *json)
 {
     kiln_error err = KILN_ERROR_INIT;
-    const kiln_event e = {.size = sizeof(e), .type = type, .data = json, .length = strlen(json)};
+    const kiln_event e = {
+        .size = sizeof(e), .type = type, .data = json, .length = strlen(json)};
     return kiln_output_log_event(log, &e, &err);
 }
 
@@ -244,7 +259,9 @@ static void floods_are_cut_and_counted(void **state)
     (void)state;
     kiln_result *result = kiln_result_new();
     kiln_output_log *log = kiln_output_log_new(result, 10);
-    stream(log, KILN_STDOUT, "12345678\xe2\x82\xac" "9"); /* the euro sign would be cut */
+    stream(log, KILN_STDOUT,
+           "12345678\xe2\x82\xac"
+           "9"); /* the euro sign would be cut */
     stream(log, KILN_STDOUT, "x");
     stream(log, KILN_STDERR, "kept");
     kiln_output_log_close(log);
@@ -277,30 +294,38 @@ static void displays_are_checked_updated_cleared(void **state)
     (void)state;
     kiln_result *result = kiln_result_new();
     kiln_output_log *log = kiln_output_log_new(result, 1000);
-    static const char *const bad[] = {"", "[]", "{}", "{\"data\":1}", "{\"data\":{\"x\":\"1\"}}",
+    static const char *const bad[] = {"",
+                                      "[]",
+                                      "{}",
+                                      "{\"data\":1}",
+                                      "{\"data\":{\"x\":\"1\"}}",
                                       "{\"data\":{\"text/plain\":1}}",
-                                      "{\"data\":{},\"metadata\":1}", NULL};
+                                      "{\"data\":{},\"metadata\":1}",
+                                      NULL};
     for (const char *const *json = bad; *json != NULL; json++) {
         assert_int_equal(event(log, KILN_EVENT_DISPLAY, *json), -EINVAL);
     }
     assert_int_equal(event(log, KILN_EVENT_ERROR, "{\"name\":\"E\",\"value\":\"v\"}"), -EINVAL);
     assert_int_equal(json_array_size(result->outputs), 0);
-    assert_int_equal(event(log, KILN_EVENT_DISPLAY,
-                           "{\"data\":{\"text/plain\":\"1\"},\"transient\":{\"display_id\":\"d\"}}"),
-                     0);
-    assert_int_equal(event(log, KILN_EVENT_UPDATE,
-                           "{\"data\":{\"text/plain\":\"2\"},\"transient\":{\"display_id\":\"d\"}}"),
-                     0);
+    assert_int_equal(
+        event(log, KILN_EVENT_DISPLAY,
+              "{\"data\":{\"text/plain\":\"1\"},\"transient\":{\"display_id\":\"d\"}}"),
+        0);
+    assert_int_equal(
+        event(log, KILN_EVENT_UPDATE,
+              "{\"data\":{\"text/plain\":\"2\"},\"transient\":{\"display_id\":\"d\"}}"),
+        0);
     assert_int_equal(json_array_size(result->outputs), 1);
-    assert_string_equal(json_string_value(json_object_get(
-                            json_object_get(json_array_get(result->outputs, 0), "data"),
-                            "text/plain")),
-                        "2");
+    assert_string_equal(
+        json_string_value(json_object_get(
+            json_object_get(json_array_get(result->outputs, 0), "data"), "text/plain")),
+        "2");
     assert_int_equal(event(log, KILN_EVENT_CLEAR, "{\"wait\":true}"), 0);
     assert_int_equal(json_array_size(result->outputs), 1);
     stream(log, KILN_STDOUT, "new");
-    assert_int_equal(event(log, KILN_EVENT_ERROR,
-                           "{\"name\":\"E\",\"value\":\"v\",\"traceback\":[\"t\"]}"), 0);
+    assert_int_equal(
+        event(log, KILN_EVENT_ERROR, "{\"name\":\"E\",\"value\":\"v\",\"traceback\":[\"t\"]}"),
+        0);
     kiln_output_log_close(log);
     assert_int_equal(json_array_size(result->outputs), 2);
     assert_string_equal(text_at(result, 0, "text"), "new");
@@ -312,9 +337,10 @@ static void result_has_the_designs_shape(void **state)
 {
     (void)state;
     static const char *const keys[] = {
-        "session_id", "execution_id", "cell_id", "execution_count", "language", "backend",
-        "success", "status", "exit_code", "signal", "started_at", "duration_ms", "outputs",
-        "stdout", "stderr", "truncated", "output_files", "errors", "usage", "phases",
+        "session_id", "execution_id", "cell_id", "execution_count", "language",
+        "backend",    "success",      "status",  "exit_code",       "signal",
+        "started_at", "duration_ms",  "outputs", "stdout",          "stderr",
+        "truncated",  "output_files", "errors",  "usage",           "phases",
         "decisions"};
     kiln_result *result = kiln_result_new();
     result->started_at = (struct timespec){.tv_sec = 1795377600, .tv_nsec = 123456789};

@@ -15,12 +15,18 @@ static const struct {
     bool empty;
     uint32_t max;
 } all[] = {
-    {0x01, false, false, KILN_FRAME_TO_WORKER_MAX}, {0x02, false, false, KILN_FRAME_TO_WORKER_MAX},
-    {0x41, true, true, KILN_FRAME_TO_ENGINE_MAX},   {0x42, true, true, KILN_FRAME_TO_ENGINE_MAX},
-    {0x43, true, false, KILN_FRAME_TO_ENGINE_MAX},  {0x44, true, false, KILN_FRAME_TO_ENGINE_MAX},
-    {0x45, true, false, KILN_FRAME_TO_ENGINE_MAX},  {0x46, true, false, KILN_FRAME_TO_ENGINE_MAX},
-    {0x47, true, false, KILN_FRAME_TO_ENGINE_MAX},  {0x50, true, false, 4096},
-    {0x51, true, false, KILN_FRAME_TO_ENGINE_MAX},  {0x52, true, true, 0},
+    {0x01, false, false, KILN_FRAME_TO_WORKER_MAX},
+    {0x02, false, false, KILN_FRAME_TO_WORKER_MAX},
+    {0x41, true, true, KILN_FRAME_TO_ENGINE_MAX},
+    {0x42, true, true, KILN_FRAME_TO_ENGINE_MAX},
+    {0x43, true, false, KILN_FRAME_TO_ENGINE_MAX},
+    {0x44, true, false, KILN_FRAME_TO_ENGINE_MAX},
+    {0x45, true, false, KILN_FRAME_TO_ENGINE_MAX},
+    {0x46, true, false, KILN_FRAME_TO_ENGINE_MAX},
+    {0x47, true, false, KILN_FRAME_TO_ENGINE_MAX},
+    {0x50, true, false, 4096},
+    {0x51, true, false, KILN_FRAME_TO_ENGINE_MAX},
+    {0x52, true, true, 0},
     {0x53, true, true, 4096},
 };
 
@@ -136,9 +142,9 @@ static void too_big_to_encode(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_type_byte),    cmocka_unit_test(lengths_at_their_bounds),
+        cmocka_unit_test(every_type_byte),      cmocka_unit_test(lengths_at_their_bounds),
         cmocka_unit_test(version_and_reserved), cmocka_unit_test(cut_anywhere),
-        cmocka_unit_test(byte_order),         cmocka_unit_test(too_big_to_encode),
+        cmocka_unit_test(byte_order),           cmocka_unit_test(too_big_to_encode),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -128,7 +128,8 @@ static void finds_the_language(void **state)
 
 /* Odd on purpose: unknown keys, their order, attachments, empty outputs. */
 static const char untouched[] =
-    "{\n \"zeta\": {\n  \"b\": 1,\n  \"a\": [\n   0.1,\n   -1e-07,\n   2.0,\n   1.2345678901234567,\n   12,\n   \"1.50\\\"2.0\",\n   null\n  ]\n },\n"
+    "{\n \"zeta\": {\n  \"b\": 1,\n  \"a\": [\n   0.1,\n   -1e-07,\n   2.0,\n   "
+    "1.2345678901234567,\n   12,\n   \"1.50\\\"2.0\",\n   null\n  ]\n },\n"
     " \"cells\": [\n"
     "  {\n   \"attachments\": {\n    \"a.png\": {\n     \"image/png\": \"AA==\"\n    }\n   },\n"
     "   \"cell_type\": \"markdown\",\n   \"id\": \"one\",\n   \"metadata\": {\n"

@@ -48,14 +48,14 @@ static void report(const char *line)
     }
 }
 
-#define CHECK(condition)                                       \
-    do {                                                       \
-        if (!(condition)) {                                    \
-            char line_[300];                                   \
-            snprintf(line_, sizeof(line_), "FAILED %s (errno %d)", #condition, errno); \
-            report(line_);                                     \
-        }                                                      \
-        errno = 0;                                             \
+#define CHECK(condition)                                                                       \
+    do {                                                                                       \
+        if (!(condition)) {                                                                    \
+            char line_[300];                                                                   \
+            snprintf(line_, sizeof(line_), "FAILED %s (errno %d)", #condition, errno);         \
+            report(line_);                                                                     \
+        }                                                                                      \
+        errno = 0;                                                                             \
     } while (0)
 
 static kiln_sandbox_policy policy_of(const scene *s)
@@ -232,17 +232,19 @@ static int try_write(const char *path)
 static void files(const scene *s)
 {
     (void)s;
-    static const char *const hidden[] = {"/etc/shadow", "/etc/hostname", "/etc/machine-id",
-                                         "/etc/ssl/private", "/root", "/home/nobody", "/sys/kernel",
-                                         "/var/lib", "/boot", "/dev/tty", "/dev/ptmx", "/dev/kmsg",
-                                         "/dev/vda", "/dev/pts", "/old_root", "/etc/ssh"};
+    static const char *const hidden[] = {
+        "/etc/shadow", "/etc/hostname", "/etc/machine-id", "/etc/ssl/private",
+        "/root",       "/home/nobody",  "/sys/kernel",     "/var/lib",
+        "/boot",       "/dev/tty",      "/dev/ptmx",       "/dev/kmsg",
+        "/dev/vda",    "/dev/pts",      "/old_root",       "/etc/ssh"};
     for (size_t i = 0; i < sizeof(hidden) / sizeof(hidden[0]); i++) {
         if (!absent(hidden[i])) {
             report(hidden[i]);
         }
     }
-    static const char *const shut[] = {"/x", "/usr/x", "/etc/x", "/dev/x", "/run/x", "/bin/x",
-                                       "/run/session/x", "/proc/x", "/usr/local/x", "/opt/x"};
+    static const char *const shut[] = {"/x",           "/usr/x", "/etc/x",         "/dev/x",
+                                       "/run/x",       "/bin/x", "/run/session/x", "/proc/x",
+                                       "/usr/local/x", "/opt/x"};
     for (size_t i = 0; i < sizeof(shut) / sizeof(shut[0]); i++) {
         int rc = try_create(shut[i]);
         if (rc == 0) {
@@ -307,11 +309,16 @@ static void proc(const scene *s)
     CHECK(readlink("/proc/1/exe", (char[16]){0}, 16) < 0);
     CHECK(access("/proc/self/status", R_OK) == 0);
     CHECK(access("/proc/cpuinfo", R_OK) == 0 && access("/proc/meminfo", R_OK) == 0);
-    static const char *const shut[] = {
-        "/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname",
-        "/proc/sys/vm/overcommit_memory", "/proc/sys/net/ipv4/ip_forward",
-        "/proc/self/oom_score_adj", "/proc/self/uid_map", "/proc/irq/default_smp_affinity",
-        "/proc/sys/kernel/shmmax", "/proc/sys/user/max_user_namespaces"};
+    static const char *const shut[] = {"/proc/sysrq-trigger",
+                                       "/proc/sys/kernel/core_pattern",
+                                       "/proc/sys/kernel/hostname",
+                                       "/proc/sys/vm/overcommit_memory",
+                                       "/proc/sys/net/ipv4/ip_forward",
+                                       "/proc/self/oom_score_adj",
+                                       "/proc/self/uid_map",
+                                       "/proc/irq/default_smp_affinity",
+                                       "/proc/sys/kernel/shmmax",
+                                       "/proc/sys/user/max_user_namespaces"};
     for (size_t i = 0; i < sizeof(shut) / sizeof(shut[0]); i++) {
         if (try_write(shut[i]) == 0) {
             report(shut[i]);
@@ -338,7 +345,8 @@ static void identity(const scene *s)
     CHECK(getgid() == wanted && getegid() == wanted);
     CHECK(!s->as_root || getgroups(0, NULL) == 0);
     struct passwd *user = getpwuid(getuid());
-    CHECK(user != NULL && strcmp(user->pw_name, "kiln") == 0 && strcmp(user->pw_dir, "/work") == 0);
+    CHECK(user != NULL && strcmp(user->pw_name, "kiln") == 0 &&
+          strcmp(user->pw_dir, "/work") == 0);
     CHECK(setuid(0) < 0);
     CHECK(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
     CHECK(prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 2);
@@ -415,7 +423,8 @@ static void network(const scene *s)
     }
     inet_pton(AF_INET, "192.0.2.1", &address.sin_addr);
     fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    CHECK(connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 && errno == ENETUNREACH);
+    CHECK(connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 &&
+          errno == ENETUNREACH);
     FILE *devices = fopen("/proc/self/net/dev", "re");
     char line[256];
     int lines = 0;
@@ -452,8 +461,8 @@ static const scene scenes[] = {
     {"user: private network", false, true, 7, false, network, NULL},
     {"refused: landlock required and not given", true, false, 7 | KILN_LAYER_LANDLOCK, true,
      nothing, "[sandbox] require names landlock, and the kernel has none\n"},
-    {"refused: cgroup required and not given", true, false, 7 | KILN_LAYER_CGROUP, false, nothing,
-     "[sandbox] require names cgroup, and there is none\n"},
+    {"refused: cgroup required and not given", true, false, 7 | KILN_LAYER_CGROUP, false,
+     nothing, "[sandbox] require names cgroup, and there is none\n"},
     {"refused: uids required of an ordinary user", false, false, 7 | KILN_LAYER_UIDS, false,
      nothing,
      "[sandbox] require names uids, and the engine is not root or [sandbox] uids is empty\n"},

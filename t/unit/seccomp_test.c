@@ -163,8 +163,9 @@ static void table_fails_without(void **state)
             _exit(1);
         }
         int let_through = 0;
-        static const char *const tried[] = {"TIOCSTI", "personality no randomisation", "AF_ALG",
-                                            "ptrace", "keyctl", "unshare", "kcmp"};
+        static const char *const tried[] = {
+            "TIOCSTI", "personality no randomisation", "AF_ALG", "ptrace", "keyctl", "unshare",
+            "kcmp"};
         for (int i = 0; i < CALLS; i++) {
             for (size_t k = 0; k < sizeof(tried) / sizeof(tried[0]); k++) {
                 if (strcmp(tried[k], calls[i].name) == 0) {
@@ -190,7 +191,8 @@ static int killed_by(void (*attempt)(void), bool load)
     if (child == 0) {
         kiln_error err = KILN_ERROR_INIT;
         signal(SIGSEGV, SIG_DFL); /* cmocka's */
-        if (load && (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || kiln_seccomp_load(&err) < 0)) {
+        if (load &&
+            (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || kiln_seccomp_load(&err) < 0)) {
             _exit(9);
         }
         attempt();

@@ -248,8 +248,7 @@ static void run_until(uv_loop_t *loop, const bool *condition)
 static kiln_sandbox_policy policy(void)
 {
     kiln_sandbox_policy made = {
-        .required =
-            KILN_LAYER_NAMESPACES | KILN_LAYER_SECCOMP | KILN_LAYER_NO_NEW_PRIVS,
+        .required = KILN_LAYER_NAMESPACES | KILN_LAYER_SECCOMP | KILN_LAYER_NO_NEW_PRIVS,
     };
     if (geteuid() == 0) {
         made.uid_base = 1900000000;
@@ -342,7 +341,8 @@ static void on_exit_(void *user, const kiln_exit *exit)
     assert_false(record->ended);
     record->ended = true;
     record->exit = *exit;
-    snprintf(record->error, sizeof(record->error), "%s", exit->error != NULL ? exit->error : "");
+    snprintf(record->error, sizeof(record->error), "%s",
+             exit->error != NULL ? exit->error : "");
 }
 
 static kiln_spawn shell(run_record *record, const char *const argv[])
@@ -417,7 +417,8 @@ static void deaths_by_signal(void **state)
 static void not_startable(void **state)
 {
     static const char *const names[] = {"no-such-program", "/no/such/program", "/etc/passwd"};
-    static const char *const texts[] = {"not found in PATH", "No such file", "Permission denied"};
+    static const char *const texts[] = {"not found in PATH", "No such file",
+                                        "Permission denied"};
     fixture *f = *state;
     for (size_t i = 0; i < 3; i++) {
         run_record record = {0};
@@ -443,7 +444,8 @@ static void order_over_both(void **state)
 {
     /* With a pause each chunk is read before the next one is written. */
     run_record record;
-    run(*state, &record, "for i in 1 2 3; do echo $i; sleep 0.05; echo $i >&2; sleep 0.05; done");
+    run(*state, &record,
+        "for i in 1 2 3; do echo $i; sleep 0.05; echo $i >&2; sleep 0.05; done");
     assert_string_equal(record.out, "1\n2\n3\n");
     assert_string_equal(record.err, "1\n2\n3\n");
 }
@@ -567,8 +569,10 @@ static void memory_is_up(void **state)
     }
     kiln_limits limited = limits;
     limited.memory = 32 << 20;
-    run_limited(f, &record, "echo before; head -c 200000000 /dev/zero | tail -c 200000000 | wc -c; "
-                            "exit 1", &limited);
+    run_limited(f, &record,
+                "echo before; head -c 200000000 /dev/zero | tail -c 200000000 | wc -c; "
+                "exit 1",
+                &limited);
     assert_string_equal(record.exit.limit != NULL ? record.exit.limit : "none", "memory");
     assert_int_equal(strncmp(record.out, "before\n", 7), 0);
     run_limited(f, &record, "exit 1", &limited); /* and this one was not */
@@ -688,9 +692,8 @@ static void parallel(void **state)
     for (int i = 0; i < COUNT; i++) {
         kiln_error err = KILN_ERROR_INIT;
         kiln_spawn what = shell(&records[i], argv);
-        assert_int_equal(kiln_sandbox_open(f->zygote, "many", &limits, on_ready, f,
-                                           &sandboxes[i], &err),
-                         0);
+        assert_int_equal(
+            kiln_sandbox_open(f->zygote, "many", &limits, on_ready, f, &sandboxes[i], &err), 0);
         assert_int_equal(kiln_process_spawn(sandboxes[i], &what, &records[i].process, &err), 0);
     }
     for (int i = 0; i < COUNT; i++) {
@@ -771,7 +774,8 @@ static void engine_killed(void **state)
     if (engine == 0) {
         fixture *f = setup_with(NULL);
         run_record record = {0};
-        const char *const argv[] = {"sh", "-c", "setsid sleep \"$0\" & echo up; wait", marker, NULL};
+        const char *const argv[] = {"sh", "-c", "setsid sleep \"$0\" & echo up; wait", marker,
+                                    NULL};
         kiln_spawn what = shell(&record, argv);
         spawn(f, &record, &what);
         while (record.out_length == 0) {
@@ -1058,22 +1062,25 @@ static void forged_frames(void **state)
 {
     fixture *f = *state;
     static const char *const cells_[] = {
-        "forge 00 00 00 00 00 01 00 00",             /* no such type */
-        "forge 00 00 00 00 01 01 00 00",             /* EXECUTE goes the other way */
-        "forge 00 00 00 00 41 02 00 00",             /* version */
-        "forge 00 00 00 00 41 01 01 00",             /* reserved */
-        "forge ff ff ff ff 41 01 00 00",             /* length */
-        "forge 00 00 00 00 52 01 00 00",             /* READY again */
-        "forge 01 00 00 00 53 01 00 00 78",          /* FAILED after READY */
-        "forge 02 00 00 00 51 01 00 00 7b 7d",       /* ANALYSIS unasked */
-        "forge 02 00 00 00 50 01 00 00 7b 7d",       /* DONE of another shape */
+        "forge 00 00 00 00 00 01 00 00",       /* no such type */
+        "forge 00 00 00 00 01 01 00 00",       /* EXECUTE goes the other way */
+        "forge 00 00 00 00 41 02 00 00",       /* version */
+        "forge 00 00 00 00 41 01 01 00",       /* reserved */
+        "forge ff ff ff ff 41 01 00 00",       /* length */
+        "forge 00 00 00 00 52 01 00 00",       /* READY again */
+        "forge 01 00 00 00 53 01 00 00 78",    /* FAILED after READY */
+        "forge 02 00 00 00 51 01 00 00 7b 7d", /* ANALYSIS unasked */
+        "forge 02 00 00 00 50 01 00 00 7b 7d", /* DONE of another shape */
         "done []",
         "done not JSON",
         "done {\"id\":2,\"status\":\"ok\",\"exit_code\":null,\"cpu_ms\":0,\"max_rss_bytes\":0}",
-        "done {\"id\":1,\"status\":\"fine\",\"exit_code\":null,\"cpu_ms\":0,\"max_rss_bytes\":0}",
+        "done "
+        "{\"id\":1,\"status\":\"fine\",\"exit_code\":null,\"cpu_ms\":0,\"max_rss_bytes\":0}",
         "done {\"id\":1,\"status\":\"ok\",\"exit_code\":256,\"cpu_ms\":0,\"max_rss_bytes\":0}",
-        "done {\"id\":1,\"status\":\"ok\",\"exit_code\":null,\"cpu_ms\":-1,\"max_rss_bytes\":0}",
-        "done {\"id\":1,\"status\":\"ok\",\"exit_code\":null,\"cpu_ms\":0,\"max_rss_bytes\":\"\"}",
+        "done "
+        "{\"id\":1,\"status\":\"ok\",\"exit_code\":null,\"cpu_ms\":-1,\"max_rss_bytes\":0}",
+        "done "
+        "{\"id\":1,\"status\":\"ok\",\"exit_code\":null,\"cpu_ms\":0,\"max_rss_bytes\":\"\"}",
         "done {\"id\":1,\"status\":\"ok\",\"exit_code\":null,\"cpu_ms\":0,\"max_rss_bytes\":0,"
         "\"more\":0}",
         "done {\"id\":1,\"id\":1,\"status\":\"ok\",\"exit_code\":null,\"cpu_ms\":0,"

@@ -61,12 +61,12 @@ typedef enum kiln_stream {
 } kiln_stream;
 
 typedef enum kiln_event_type {
-    KILN_EVENT_STREAM = 1, /* stream, data: raw bytes in order of arrival */
-    KILN_EVENT_DISPLAY = 2, /* json: {"data":{MIME:value},"metadata":{},"transient":{}?} */
-    KILN_EVENT_RESULT = 3,  /* json: as display; the value of the last expression */
-    KILN_EVENT_ERROR = 4,   /* json: {"name":"","value":"","traceback":[""]} */
-    KILN_EVENT_UPDATE = 5,  /* json: as display, with transient.display_id: replaces */
-    KILN_EVENT_CLEAR = 6,   /* json: {"wait":false}: forgets the outputs so far */
+    KILN_EVENT_STREAM = 1,   /* stream, data: raw bytes in order of arrival */
+    KILN_EVENT_DISPLAY = 2,  /* json: {"data":{MIME:value},"metadata":{},"transient":{}?} */
+    KILN_EVENT_RESULT = 3,   /* json: as display; the value of the last expression */
+    KILN_EVENT_ERROR = 4,    /* json: {"name":"","value":"","traceback":[""]} */
+    KILN_EVENT_UPDATE = 5,   /* json: as display, with transient.display_id: replaces */
+    KILN_EVENT_CLEAR = 6,    /* json: {"wait":false}: forgets the outputs so far */
     KILN_EVENT_DECISION = 7, /* json: {"action":"","detail":""}: shown among the decisions */
 } kiln_event_type;
 
@@ -85,17 +85,19 @@ typedef struct kiln_outcome {
     uint32_t status; /* kiln_status */
     bool has_exit_code;
     int32_t exit_code;
-    int32_t signal;       /* 0: none */
-    const char *name;     /* errors[].name: the limit's or the error's name; may be NULL */
-    const char *message;  /* errors[].message, one line; NULL: no entry in errors beyond
-                             those that KILN_EVENT_ERROR made */
-    double cpu_ms;        /* < 0: unknown */
+    int32_t signal;         /* 0: none */
+    const char *name;       /* errors[].name: the limit's or the error's name; may be NULL */
+    const char *message;    /* errors[].message, one line; NULL: no entry in errors beyond
+                               those that KILN_EVENT_ERROR made */
+    double cpu_ms;          /* < 0: unknown */
     uint64_t max_rss_bytes; /* 0: unknown */
-    double compile_ms;    /* < 0: there was no compile phase */
+    double compile_ms;      /* < 0: there was no compile phase */
 } kiln_outcome;
 
-#define KILN_OUTCOME_INIT \
-    {sizeof(kiln_outcome), KILN_STATUS_OK, false, 0, 0, NULL, NULL, -1.0, 0, -1.0}
+#define KILN_OUTCOME_INIT                                                                      \
+    {                                                                                          \
+        sizeof(kiln_outcome), KILN_STATUS_OK, false, 0, 0, NULL, NULL, -1.0, 0, -1.0           \
+    }
 
 /* -------------------------------------------------------------------- input */
 
@@ -103,15 +105,15 @@ typedef struct kiln_outcome {
  * configuration, the policies and the request say. */
 typedef struct kiln_limits {
     uint32_t size;
-    uint64_t timeout_ms;    /* wall clock, for the whole execution */
-    uint64_t cpu_ms;        /* CPU time of the tree */
-    uint64_t memory;        /* bytes, the whole tree with tmpfs */
-    uint64_t processes;     /* processes and threads */
-    uint64_t output;        /* bytes kept per stream */
-    uint64_t disk;          /* bytes in the session's file system */
-    uint64_t files;         /* inodes in the session's file system */
-    uint64_t open_files;    /* descriptors a process */
-    uint64_t file_size;     /* bytes of one file */
+    uint64_t timeout_ms; /* wall clock, for the whole execution */
+    uint64_t cpu_ms;     /* CPU time of the tree */
+    uint64_t memory;     /* bytes, the whole tree with tmpfs */
+    uint64_t processes;  /* processes and threads */
+    uint64_t output;     /* bytes kept per stream */
+    uint64_t disk;       /* bytes in the session's file system */
+    uint64_t files;      /* inodes in the session's file system */
+    uint64_t open_files; /* descriptors a process */
+    uint64_t file_size;  /* bytes of one file */
 } kiln_limits;
 
 typedef struct kiln_input {
@@ -119,24 +121,24 @@ typedef struct kiln_input {
     const char *session_id;
     const char *code; /* UTF-8, no NUL, also NUL-terminated */
     size_t code_length;
-    const char *cell_id;  /* NULL: none */
-    const char *language; /* never NULL */
+    const char *cell_id;    /* NULL: none */
+    const char *language;   /* never NULL */
     const char *stdin_data; /* bytes; NULL: empty */
     size_t stdin_length;
-    const char *const *args; /* NULL-terminated, never NULL */
-    const char *const *env;  /* "NAME=value", NULL-terminated, never NULL */
+    const char *const *args;        /* NULL-terminated, never NULL */
+    const char *const *env;         /* "NAME=value", NULL-terminated, never NULL */
     const char *const *input_files; /* names in the work directory, NULL-terminated; they
                                        are there already when a backend sees this */
-    uint64_t execution_count; /* 1 for the first of the session */
+    uint64_t execution_count;       /* 1 for the first of the session */
     kiln_limits limits;
 } kiln_input;
 
 /* --------------------------------------------------------------------- host */
 
-typedef struct kiln_host kiln_host;         /* the table below */
-typedef struct kiln_session kiln_session;   /* the engine's, opaque, lives from
-                                               session_open to session_close */
-typedef struct kiln_process kiln_process;   /* a confined process, the engine's */
+typedef struct kiln_host kiln_host;       /* the table below */
+typedef struct kiln_session kiln_session; /* the engine's, opaque, lives from
+                                             session_open to session_close */
+typedef struct kiln_process kiln_process; /* a confined process, the engine's */
 typedef struct kiln_watch kiln_watch;
 typedef struct kiln_timer kiln_timer;
 
@@ -152,14 +154,14 @@ enum { KILN_READABLE = 1, KILN_WRITABLE = 2 };
 /* How a confined process ended. */
 typedef struct kiln_exit {
     uint32_t size;
-    bool exited;        /* true: exit_code counts; false: signal counts */
+    bool exited; /* true: exit_code counts; false: signal counts */
     int32_t exit_code;
     int32_t signal;
-    bool timed_out;     /* killed because the wall clock was up */
-    bool cpu_exceeded;  /* killed because CPU time was up */
-    const char *limit;  /* name of the limit that ended it ("memory", ...), or NULL */
-    const char *error;  /* it could not be started: why, one line; or NULL */
-    double cpu_ms;      /* of the whole tree, as the kernel counted it */
+    bool timed_out;    /* killed because the wall clock was up */
+    bool cpu_exceeded; /* killed because CPU time was up */
+    const char *limit; /* name of the limit that ended it ("memory", ...), or NULL */
+    const char *error; /* it could not be started: why, one line; or NULL */
+    double cpu_ms;     /* of the whole tree, as the kernel counted it */
     uint64_t max_rss_bytes;
     double wall_ms;
 } kiln_exit;
@@ -220,8 +222,8 @@ struct kiln_host {
 
     /* Calls back once after `milliseconds`. The timer is freed after its call
      * or by cancel. NULL: out of memory. */
-    kiln_timer *(*timer)(const kiln_host *host, uint64_t milliseconds,
-                         void (*fire)(void *user), void *user);
+    kiln_timer *(*timer)(const kiln_host *host, uint64_t milliseconds, void (*fire)(void *user),
+                         void *user);
     void (*cancel)(const kiln_host *host, kiln_timer *timer);
 
     /* Growth: a table by name ("kiln.runtimes/1"), valid until fini, or NULL. */
@@ -233,10 +235,10 @@ struct kiln_host {
 typedef struct kiln_runtime {
     uint32_t size;
     const char *language;
-    const char *extension;       /* the first, with its dot */
-    const char *const *compile;  /* argv, NULL: nothing to compile; words may hold
-                                    {file} (the code) and {out} (the program) */
-    const char *const *run;      /* argv, likewise */
+    const char *extension;      /* the first, with its dot */
+    const char *const *compile; /* argv, NULL: nothing to compile; words may hold
+                                   {file} (the code) and {out} (the program) */
+    const char *const *run;     /* argv, likewise */
 } kiln_runtime;
 typedef struct kiln_runtimes {
     uint32_t size;
@@ -261,7 +263,7 @@ typedef struct kiln_cell {
 /* What a cell came to. */
 typedef struct kiln_verdict {
     uint32_t size;
-    uint32_t status; /* KILN_STATUS_OK, _ERROR or _INTERRUPTED */
+    uint32_t status;    /* KILN_STATUS_OK, _ERROR or _INTERRUPTED */
     bool has_exit_code; /* the code asked to exit (sys.exit(3)) */
     int32_t exit_code;
 } kiln_verdict;
@@ -299,13 +301,13 @@ typedef struct kiln_worker {
 /* ------------------------------------------------------------------- plugin */
 
 enum kiln_capability {
-    KILN_CAP_EXECUTE = 1 << 0,  /* requires execute */
-    KILN_CAP_SESSIONS = 1 << 1, /* keeps state from execution to execution: requires
-                                   session_open and session_close, or a worker */
+    KILN_CAP_EXECUTE = 1 << 0,   /* requires execute */
+    KILN_CAP_SESSIONS = 1 << 1,  /* keeps state from execution to execution: requires
+                                    session_open and session_close, or a worker */
     KILN_CAP_INTERRUPT = 1 << 2, /* requires interrupt, or a worker */
-    KILN_CAP_WORKER = 1 << 3,   /* requires worker with preload, start, execute */
-    KILN_CAP_ANALYZE = 1 << 4,  /* requires worker with analyze */
-    KILN_CAP_PLAN = 1 << 5,     /* runs nothing: no sandbox is made for its sessions */
+    KILN_CAP_WORKER = 1 << 3,    /* requires worker with preload, start, execute */
+    KILN_CAP_ANALYZE = 1 << 4,   /* requires worker with analyze */
+    KILN_CAP_PLAN = 1 << 5,      /* runs nothing: no sandbox is made for its sessions */
 };
 
 typedef enum kiln_option_type {
@@ -319,10 +321,10 @@ typedef enum kiln_option_type {
 
 /* A key of the plugin's own section, [backend NAME]. */
 typedef struct kiln_option {
-    const char *name; /* NULL ends the list */
-    uint32_t type;    /* kiln_option_type */
+    const char *name;          /* NULL ends the list */
+    uint32_t type;             /* kiln_option_type */
     const char *default_value; /* as it would stand in the file */
-    const char *help; /* one line */
+    const char *help;          /* one line */
 } kiln_option;
 
 /* The languages that a backend runs: NULL-terminated; the single word "*" stands
@@ -364,8 +366,8 @@ typedef struct kiln_plugin {
 /* ------------------------------------------------------------ entry and note */
 
 #define KILN_PLUGIN_ENTRY "kiln_plugin_entry"
-#define KILN_NOTE_NAME "Kiln"
-#define KILN_NOTE_TYPE 1
+#define KILN_NOTE_NAME    "Kiln"
+#define KILN_NOTE_TYPE    1
 
 typedef struct kiln_note {
     uint32_t name_size, desc_size, type;
@@ -378,14 +380,15 @@ typedef struct kiln_note {
 #endif
 
 /* At the end of the plugin's main file: KILN_PLUGIN(the_struct) */
-#define KILN_PLUGIN(plugin_struct)                                                          \
-    __attribute__((section(".note.kiln"), used, aligned(4))) static const kiln_note        \
-        kiln_plugin_note = {sizeof(KILN_NOTE_NAME), 2 * sizeof(uint32_t), KILN_NOTE_TYPE,   \
-                            KILN_NOTE_NAME, KILN_ABI_MAJOR, KILN_ABI_MINOR};                \
-    KILN_EXPORT const kiln_plugin *kiln_plugin_entry(void);                                 \
-    KILN_EXPORT const kiln_plugin *kiln_plugin_entry(void)                                  \
-    {                                                                                       \
-        return &(plugin_struct);                                                            \
+#define KILN_PLUGIN(plugin_struct)                                                             \
+    __attribute__((section(".note.kiln"), used,                                                \
+                   aligned(4))) static const kiln_note kiln_plugin_note = {                    \
+        sizeof(KILN_NOTE_NAME), 2 * sizeof(uint32_t), KILN_NOTE_TYPE,                          \
+        KILN_NOTE_NAME,         KILN_ABI_MAJOR,       KILN_ABI_MINOR};                         \
+    KILN_EXPORT const kiln_plugin *kiln_plugin_entry(void);                                    \
+    KILN_EXPORT const kiln_plugin *kiln_plugin_entry(void)                                     \
+    {                                                                                          \
+        return &(plugin_struct);                                                               \
     }
 
 #ifdef __cplusplus
