@@ -233,7 +233,7 @@ $(BUILD)/lint/%.tidy: % $(HEADERS) .clang-tidy
 	@mkdir -p $(@D)
 	$(SAY) TIDY $<
 	$(Q)clang-tidy --quiet $< -- -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -Iengine -Iengine/include \
-	  -It/unit -I$(dir $<) $(PKG_CFLAGS) $(PYTHON_CFLAGS) -Wno-string-concatenation 2>$@.log || { cat $@.log; exit 1; }
+	  $(if $(filter engine/%,$<),,-It/unit -I$(dir $<)) $(PKG_CFLAGS) $(PYTHON_CFLAGS) -Wno-string-concatenation 2>$@.log || { cat $@.log; exit 1; }
 	@touch $@
 
 # ---------------------------------------------------------------- fuzz, bench

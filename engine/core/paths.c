@@ -45,11 +45,11 @@ int kiln_paths_find(kiln_paths *paths, kiln_error *err)
         return kiln_error_errno(err, errno, "/proc/self/exe: is /proc mounted?");
     }
     paths->executable[length] = '\0';
-    strcpy(folder, paths->executable);
+    memcpy(folder, paths->executable, sizeof(folder));
     if (!go_up(folder)) {
         return kiln_error_set(err, ENOENT, "%s: it is in no folder", paths->executable);
     }
-    strcpy(top, folder);
+    memcpy(top, folder, sizeof(top));
     while (exists(folder, "plugins") && go_up(top)) { /* build/kiln, build/NAME/kiln */
         if (exists(top, "conf/runtimes.ini") && exists(top, "scripts")) {
             return set_paths(paths, top, folder) < 0
@@ -57,7 +57,7 @@ int kiln_paths_find(kiln_paths *paths, kiln_error *err)
                        : 0;
         }
     }
-    strcpy(top, folder);
+    memcpy(top, folder, sizeof(top));
     char share[sizeof(paths->executable)], lib[sizeof(paths->executable)];
     if (go_up(top) && join(share, sizeof(share), top, "share/kiln") == 0 &&
         join(lib, sizeof(lib), top, "lib/kiln") == 0 && exists(share, "conf/runtimes.ini")) {

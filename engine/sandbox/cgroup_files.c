@@ -45,12 +45,8 @@ static bool read_number(int group, const char *file, uint64_t *value)
 }
 
 /* "KEY VALUE" lines. */
-static bool read_key(int group, const char *file, const char *key, uint64_t *value)
+static bool find_key(const char *text, const char *key, uint64_t *value)
 {
-    char text[2048];
-    if (!read_text(group, file, text, sizeof(text))) {
-        return false;
-    }
     size_t length = strlen(key);
     for (const char *line = text; line != NULL && *line != '\0';) {
         if (strncmp(line, key, length) == 0 && line[length] == ' ') {
@@ -60,6 +56,37 @@ static bool read_key(int group, const char *file, const char *key, uint64_t *val
         line = line != NULL ? line + 1 : NULL;
     }
     return false;
+}
+
+static bool read_key(int group, const char *file, const char *key, uint64_t *value)
+{
+    char text[2048];
+    return read_text(group, file, text, sizeof(text)) && find_key(text, key, value);
+}
+
+int kiln_cgroup_open_events(int group, bool unified, kiln_cgroup_role role)
+{
+    const char *file = role == KILN_CGROUP_PIDS ? "pids.events"
+                       : unified                ? "memory.events"
+                                                : "memory.oom_control";
+    int fd = openat(group, file, O_RDONLY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
+}
+
+void kiln_cgroup_read_events(int fd, kiln_cgroup_role role, kiln_cgroup_usage *usage)
+{
+    char text[512];
+    uint64_t value = 0;
+    ssize_t length = pread(fd, text, sizeof(text) - 1, 0);
+    if (length < 0) {
+        return;
+    }
+    text[length] = '\0';
+    if (role == KILN_CGROUP_PIDS && find_key(text, "max", &value)) {
+        usage->pids_refused = value;
+    } else if (role == KILN_CGROUP_MEMORY && find_key(text, "oom_kill", &value)) {
+        usage->oom_kills = value;
+    }
 }
 
 /* With swap a limit on memory alone would be none. The sum may never be below the
@@ -140,7 +167,7 @@ void kiln_cgroup_kill(int group, bool unified)
     if (procs == NULL) {
         return;
     }
-    fd = -1; /* the stream's now */
+    (void)kiln_steal_fd(&fd); /* the stream's now */
     long pid = 0;
     while (fscanf(procs, "%ld", &pid) == 1) {
         /* 0: in another pid namespace, not ours to name. 1 and ourselves: never. */

@@ -37,10 +37,9 @@ static void append_escaped(char *out, size_t size, const char *text)
 static int decide(const kiln_host *host, kiln_ticket ticket, const char *action,
                   const char *detail)
 {
-    char json[2048] = "";
-    snprintf(json, sizeof(json), "{\"action\":\"%s\",\"detail\":\"", action);
-    append_escaped(json, sizeof(json) - 4, detail);
-    strcat(json, "\"}");
+    char escaped[1900] = "", json[2048];
+    append_escaped(escaped, sizeof(escaped), detail);
+    snprintf(json, sizeof(json), "{\"action\":\"%s\",\"detail\":\"%s\"}", action, escaped);
     const kiln_event event = {.size = sizeof(event),
                               .type = KILN_EVENT_DECISION,
                               .data = json,

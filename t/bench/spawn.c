@@ -5,8 +5,6 @@
 #include <spawn.h>
 #include <sys/wait.h>
 
-extern char **environ;
-
 static measure bare_true = {.name = "bare_true"};
 static measure bwrap_true = {.name = "bwrap_true"};
 static measure kiln_true = {.name = "kiln_true"};
