@@ -10,6 +10,7 @@
 ---@field files? number
 ---@field open_files? number
 ---@field file_size? number bytes
+---@field cpus? number a share of the CPUs: 1.5
 
 ---@class kiln.InputFile
 ---@field name string

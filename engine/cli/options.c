@@ -1,6 +1,8 @@
 #include "cli/options.h"
 
 #include "config/config.h"
+#include "config/units.h"
+#include "contract/limits.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -17,6 +19,8 @@ const char kiln_run_help[] =
     "      --config FILE      another kiln.ini\n"
     "      --chain NAME       another chain of policies\n"
     "      --timeout TIME     30s, 500ms, 2m; never above the configured one\n"
+    "      --limit NAME=VALUE memory=256M, cpu=10s, cpus=0.5, processes=20, output, disk,\n"
+    "                         files, open_files, file_size; likewise\n"
     "  -i, --input FILE       puts a file into the work directory under its own name, or\n"
     "                         NAME=FILE under another (./A=B for a name that holds \"=\")\n"
     "      --stdin FILE       what the code reads; \"-\" is ours; empty without it; each cell\n"
@@ -37,7 +41,15 @@ const char kiln_run_help[] =
     "that failed; 124 timeout, 125 the engine failed, 126 denied, 137 over a limit,\n"
     "128+N died of signal N (130 interrupted), 2 usage or configuration.\n";
 
-enum { OPT_CONFIG = 256, OPT_CHAIN, OPT_TIMEOUT, OPT_STDIN, OPT_KEEP_GOING, OPT_JSON };
+enum {
+    OPT_CONFIG = 256,
+    OPT_CHAIN,
+    OPT_TIMEOUT,
+    OPT_LIMIT,
+    OPT_STDIN,
+    OPT_KEEP_GOING,
+    OPT_JSON
+};
 
 static const struct option long_options[] = {
     {"code", required_argument, NULL, 'c'},
@@ -52,6 +64,7 @@ static const struct option long_options[] = {
     {"config", required_argument, NULL, OPT_CONFIG},
     {"chain", required_argument, NULL, OPT_CHAIN},
     {"timeout", required_argument, NULL, OPT_TIMEOUT},
+    {"limit", required_argument, NULL, OPT_LIMIT},
     {"stdin", required_argument, NULL, OPT_STDIN},
     {"keep-going", no_argument, NULL, OPT_KEEP_GOING},
     {"json", no_argument, NULL, OPT_JSON},
@@ -100,6 +113,70 @@ static int take_file(kiln_run_options *options, const char *word, kiln_error *er
     return 0;
 }
 
+static int unknown_limit(const char *name, kiln_error *err)
+{
+    const char *names[16];
+    size_t count = 0;
+    for (const kiln_limit_field *field = kiln_limit_fields;
+         field->name != NULL && count + 1 < sizeof(names) / sizeof(names[0]); field++) {
+        names[count++] = field->name;
+    }
+    names[count] = NULL;
+    const char *near = kiln_near_match(name, names);
+    return near != NULL
+               ? kiln_error_set(err, -EINVAL,
+                                "run: --limit: unknown limit \"%s\", did you mean \"%s\"?",
+                                name, near)
+               : kiln_error_set(err, -EINVAL,
+                                "run: --limit: unknown limit \"%s\", see kiln run --help",
+                                name);
+}
+
+/* NAME=VALUE, the value as it would stand in [limits]. */
+static int take_limit(kiln_run_options *options, const char *word, kiln_error *err)
+{
+    char name[32];
+    const char *text = strchr(word, '=');
+    snprintf(name, sizeof(name), "%.*s", (int)strcspn(word, "="), word);
+    if (text == NULL) {
+        return kiln_error_set(err, -EINVAL,
+                              "run: --limit \"%s\": write it NAME=VALUE, as memory=256M", word);
+    }
+    const kiln_limit_field *field = kiln_limit_find(name);
+    if (field == NULL) {
+        return unknown_limit(name, err);
+    }
+    text++;
+    uint64_t value = 0;
+    int64_t count = 0;
+    int rc = 0;
+    switch (field->unit) {
+    case KILN_LIMIT_MILLISECONDS:
+        rc = kiln_units_duration(text, &value, err);
+        break;
+    case KILN_LIMIT_BYTES:
+        rc = kiln_units_size(text, &value, err);
+        break;
+    case KILN_LIMIT_THOUSANDTHS:
+        rc = kiln_units_decimal(text, &value, err);
+        break;
+    case KILN_LIMIT_COUNT:
+        rc = kiln_units_integer(text, &count, err);
+        value = count > 0 ? (uint64_t)count : 0;
+        break;
+    }
+    if (rc == 0 && value < (field->unit == KILN_LIMIT_THOUSANDTHS ? KILN_CPUS_LEAST : 1)) {
+        rc = kiln_error_set(err, -EINVAL, "is too small");
+    }
+    if (rc < 0) {
+        const kiln_error why = *err;
+        return kiln_error_set(err, -EINVAL, "run: --limit %s: \"%.60s\" %s", name, text,
+                              why.text);
+    }
+    *kiln_limit_at(&options->limits, field) = value;
+    return 0;
+}
+
 static int take_option(kiln_run_options *options, int option, const char *word, size_t *sets,
                        size_t *inputs, kiln_error *err)
 {
@@ -140,14 +217,16 @@ static int take_option(kiln_run_options *options, int option, const char *word, 
         options->chain = word;
         break;
     case OPT_TIMEOUT:
-        if (kiln_parse_duration(word, &options->timeout_ms, err) < 0) {
+        if (kiln_parse_duration(word, &options->limits.timeout_ms, err) < 0) {
             return kiln_error_wrap(err, "run: --timeout");
         }
-        if (options->timeout_ms == 0) {
+        if (options->limits.timeout_ms == 0) {
             return kiln_error_set(err, -EINVAL, "run: --timeout \"%s\": must be more than 0",
                                   word);
         }
         break;
+    case OPT_LIMIT:
+        return take_limit(options, word, err);
     case OPT_STDIN:
         options->stdin_path = word;
         break;

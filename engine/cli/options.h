@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 
+#include <kiln/plugin.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -16,7 +17,7 @@ typedef struct kiln_run_options {
     const char *chain;
     const char *out;        /* folder for output files, or NULL */
     const char *stdin_path; /* "-": our own standard input; or NULL: empty */
-    uint64_t timeout_ms;    /* 0: not asked */
+    kiln_limits limits;     /* timeout_ms included; 0: not asked */
     const char **set;       /* "section.key=value", NULL-terminated */
     const char **inputs;    /* "FILE" or "NAME=FILE", NULL-terminated */
     char **args;            /* after "--", NULL-terminated */

@@ -121,7 +121,7 @@ kiln_request *kiln_runner_request(const kiln_runner *runner, const char *languag
     for (char **arg = options->args; rc == 0 && *arg != NULL; arg++) {
         rc = kiln_request_add_arg(request, *arg);
     }
-    request->limits.timeout_ms = options->timeout_ms;
+    request->limits = options->limits;
     if (rc < 0) {
         kiln_request_free(request);
         return NULL;

@@ -96,6 +96,12 @@ const char *const *kiln_config_names(const kiln_config *config, const char *fami
     return config->names[spec - kiln_schema];
 }
 
+static uint64_t thousandths(const kiln_config *config, const char *section, const char *key)
+{
+    const kiln_setting *setting = look(config, section, key, KILN_TYPE_DECIMAL);
+    return setting == NULL ? 0 : (uint64_t)setting->value.number;
+}
+
 kiln_limits kiln_config_limits(const kiln_config *config)
 {
     return (kiln_limits){
@@ -109,5 +115,6 @@ kiln_limits kiln_config_limits(const kiln_config *config)
         .files = (uint64_t)kiln_config_integer(config, "limits", "files"),
         .open_files = (uint64_t)kiln_config_integer(config, "limits", "open_files"),
         .file_size = kiln_config_size(config, "limits", "file_size"),
+        .cpus = thousandths(config, "limits", "cpus"),
     };
 }

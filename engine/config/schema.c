@@ -1,5 +1,7 @@
 #include "config/schema.h"
 
+#include "contract/limits.h"
+
 #include <string.h>
 
 #define YEAR_MS (365 * 24ULL * 60 * 60 * 1000)
@@ -56,6 +58,11 @@ static const kiln_key limit_keys[] = {
      1ULL << 20, NULL},
     {"file_size", KILN_OPTION_SIZE, KILN_KEY_EMPTY, "", "Size of one file. Empty: as `disk`.",
      1, PIB, NULL},
+    {"cpus", KILN_TYPE_DECIMAL, KILN_KEY_EMPTY, "",
+     "Share of the CPUs for all processes of a session together: 0.5 is half of one, 2 is "
+     "two.\n"
+     "Needs a cgroup with the cpu controller (`kiln check`). Empty: as much as there is.",
+     KILN_CPUS_LEAST, 1000000, NULL},
     {NULL, 0, 0, NULL, NULL, 0, 0, NULL},
 };
 
@@ -197,6 +204,8 @@ const char *kiln_schema_type_name(uint32_t type)
         return "command";
     case KILN_TYPE_UID_RANGE:
         return "range";
+    case KILN_TYPE_DECIMAL:
+        return "number";
     default:
         return NULL;
     }

@@ -15,6 +15,7 @@ enum kiln_schema_type {
     KILN_TYPE_CHOICE,    /* one of `choices` */
     KILN_TYPE_COMMAND,   /* argv words with quotes */
     KILN_TYPE_UID_RANGE, /* "FIRST-LAST" */
+    KILN_TYPE_DECIMAL,   /* "1.5": up to three decimals; read as thousandths */
 };
 
 enum kiln_key_flag {

@@ -65,6 +65,33 @@ int kiln_units_integer(const char *text, int64_t *number, kiln_error *err)
     return 0;
 }
 
+int kiln_units_decimal(const char *text, uint64_t *thousandths, kiln_error *err)
+{
+    const char *at = text;
+    uint64_t whole;
+    uint64_t scale = 1000;
+    if (!digit(*at)) {
+        return kiln_error_set(err, EINVAL, "is no number; write one like 2 or 1.5");
+    }
+    if (!take_digits(&at, &whole) || whole > INT64_MAX / 1000 - 1) {
+        return kiln_error_set(err, ERANGE, "is too large");
+    }
+    *thousandths = whole * 1000;
+    if (*at == '.' && digit(at[1])) {
+        for (at++; digit(*at) && scale > 1; at++) {
+            scale /= 10;
+            *thousandths += (uint64_t)(*at - '0') * scale;
+        }
+    }
+    if (digit(*at)) {
+        return kiln_error_set(err, EINVAL, "has more than three digits behind its point");
+    }
+    if (*at != '\0') {
+        return kiln_error_set(err, EINVAL, "is no number; write one like 2 or 1.5, no unit");
+    }
+    return 0;
+}
+
 /* NUMBER[.FRACTION]UNIT. `what` and `example` are for errors. */
 static int quantity(const char *text, const unit *units, const char *what, const char *example,
                     uint64_t *result, kiln_error *err)

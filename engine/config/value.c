@@ -35,6 +35,10 @@ static const char *show_number(uint32_t type, uint64_t number, char *text, size_
       sizes[] = {
           {1ULL << 40, "T"}, {1ULL << 30, "G"}, {1ULL << 20, "M"}, {1ULL << 10, "K"}, {1, "B"}};
     size_t i = 0;
+    if (type == KILN_TYPE_DECIMAL) {
+        snprintf(text, size, "%g", (double)number / 1000);
+        return text;
+    }
     if (type != KILN_OPTION_DURATION && type != KILN_OPTION_SIZE) {
         snprintf(text, size, "%" PRIu64, number);
         return text;
@@ -219,6 +223,10 @@ static int parse(const kiln_key *key, const char *base, kiln_arena *arena, kiln_
     case KILN_OPTION_INTEGER:
         rc = kiln_units_integer(value->text, &value->number, err);
         break;
+    case KILN_TYPE_DECIMAL:
+        rc = kiln_units_decimal(value->text, &magnitude, err);
+        value->number = (int64_t)magnitude;
+        break;
     case KILN_OPTION_DURATION:
         rc = kiln_units_duration(value->text, &magnitude, err);
         value->number = (int64_t)magnitude;
@@ -347,6 +355,8 @@ json_t *kiln_value_to_json(const kiln_key *key, const kiln_value *value)
     case KILN_OPTION_DURATION:
     case KILN_OPTION_SIZE:
         return json_integer(value->number);
+    case KILN_TYPE_DECIMAL:
+        return json_real((double)value->number / 1000);
     default:
         return kiln_text_to_json(value->text);
     }

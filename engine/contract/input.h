@@ -68,7 +68,7 @@ int kiln_request_from_json(const json_t *json, kiln_request **request, kiln_erro
 json_t *kiln_request_to_json(const kiln_request *request);
 
 /* limits{} alone: cpu, memory, processes, output, disk, files, open_files,
- * file_size; numbers in milliseconds and bytes. */
+ * file_size, cpus; numbers in milliseconds and bytes, cpus with decimals. */
 int kiln_limits_from_json(const json_t *json, kiln_limits *limits, kiln_error *err);
 json_t *kiln_limits_to_json(const kiln_limits *limits);
 /* Each limit becomes the smaller of both, 0 counting as none. Calls `clamped`

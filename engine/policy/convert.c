@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "base/utf8.h"
+#include "contract/limits.h"
 #include "policy/chain.h"
 
 #include <errno.h>
@@ -188,26 +189,6 @@ json_t *kiln_lua_to_json(lua_State *L, int index, kiln_error *err)
 
 /* ------------------------------------------------------------------- requests */
 
-static const struct {
-    const char *name;
-    size_t offset;
-} limit_fields[] = {
-    {"cpu", offsetof(kiln_limits, cpu_ms)},
-    {"memory", offsetof(kiln_limits, memory)},
-    {"processes", offsetof(kiln_limits, processes)},
-    {"output", offsetof(kiln_limits, output)},
-    {"disk", offsetof(kiln_limits, disk)},
-    {"files", offsetof(kiln_limits, files)},
-    {"open_files", offsetof(kiln_limits, open_files)},
-    {"file_size", offsetof(kiln_limits, file_size)},
-};
-enum { LIMIT_FIELDS = sizeof(limit_fields) / sizeof(limit_fields[0]) };
-
-static uint64_t *limit_field(const kiln_limits *limits, size_t i)
-{
-    return (uint64_t *)((char *)(uintptr_t)limits + limit_fields[i].offset);
-}
-
 static void set_string(lua_State *L, const char *key, const char *value)
 {
     if (value != NULL) {
@@ -250,10 +231,11 @@ void kiln_lua_push_request(lua_State *L, const kiln_request *request, const char
     }
     lua_setfield(L, -2, "env");
     lua_newtable(L);
-    for (size_t i = 0; i < LIMIT_FIELDS; i++) {
-        if (*limit_field(&request->limits, i) > 0) {
-            lua_pushnumber(L, (lua_Number)*limit_field(&request->limits, i));
-            lua_setfield(L, -2, limit_fields[i].name);
+    for (const kiln_limit_field *field = kiln_limit_fields; field->name != NULL; field++) {
+        lua_Number value = (lua_Number)kiln_limit_get(&request->limits, field);
+        if (value > 0) {
+            lua_pushnumber(L, field->unit == KILN_LIMIT_THOUSANDTHS ? value / 1000 : value);
+            lua_setfield(L, -2, field->name);
         }
     }
     lua_setfield(L, -2, "limits");
@@ -307,7 +289,7 @@ static int take_text(lua_State *L, int index, const char *key, char **field, kil
     return 0;
 }
 
-static int take_number(lua_State *L, int index, const char *key, uint64_t *value,
+static int take_number(lua_State *L, int index, const char *key, double scale, uint64_t *value,
                        kiln_error *err)
 {
     if (lua_type(L, index) != LUA_TNUMBER) {
@@ -318,7 +300,7 @@ static int take_number(lua_State *L, int index, const char *key, uint64_t *value
         return kiln_error_set(err, -EINVAL, "input.%s: not a whole number from 0 to 2^53", key);
     }
     /* A fraction of a limit is no limit: 0 stands for none. */
-    *value = (uint64_t)ceil(number);
+    *value = (uint64_t)ceil(number * scale);
     return 0;
 }
 
@@ -397,17 +379,18 @@ static int take_env(lua_State *L, int index, kiln_request *request, kiln_error *
 static int take_limit(lua_State *L, kiln_request *request, kiln_error *err)
 {
     const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
-    for (size_t i = 0; i < LIMIT_FIELDS; i++) {
-        if (strcmp(limit_fields[i].name, name) == 0) {
-            char key[32];
-            snprintf(key, sizeof(key), "limits.%s", name);
-            return take_number(L, lua_gettop(L), key, limit_field(&request->limits, i), err);
-        }
+    const kiln_limit_field *field = kiln_limit_find(name);
+    if (field == NULL) {
+        return kiln_error_set(err, -EINVAL,
+                              "input.limits has no '%s'; it has cpu, memory, processes, "
+                              "output, disk, files, open_files, file_size, cpus",
+                              name);
     }
-    return kiln_error_set(err, -EINVAL,
-                          "input.limits has no '%s'; it has cpu, memory, processes, output, "
-                          "disk, files, open_files, file_size",
-                          name);
+    char key[32];
+    snprintf(key, sizeof(key), "limits.%s", name);
+    double scale = field->unit == KILN_LIMIT_THOUSANDTHS ? 1000 : 1;
+    return take_number(L, lua_gettop(L), key, scale, kiln_limit_at(&request->limits, field),
+                       err);
 }
 
 static int take_limits(lua_State *L, int index, kiln_request *request, kiln_error *err)
@@ -459,7 +442,7 @@ static int take_field(lua_State *L, kiln_request *request, kiln_error *err)
         return take_text(L, value, key, &request->cell_id, err);
     }
     if (strcmp(key, "timeout_ms") == 0) {
-        return take_number(L, value, key, &request->limits.timeout_ms, err);
+        return take_number(L, value, key, 1, &request->limits.timeout_ms, err);
     }
     if (strcmp(key, "args") == 0) {
         return take_args(L, value, request, err);

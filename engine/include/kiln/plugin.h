@@ -114,6 +114,7 @@ typedef struct kiln_limits {
     uint64_t files;      /* inodes in the session's file system */
     uint64_t open_files; /* descriptors a process */
     uint64_t file_size;  /* bytes of one file */
+    uint64_t cpus;       /* share of the CPUs, in thousandths of one: 1500 is 1.5 */
 } kiln_limits;
 
 typedef struct kiln_input {
