@@ -51,7 +51,7 @@ r = tap.run { "sh", "-c", "sleep 100 &" }
 tap.ok(r.held, "a stream held by a grandchild is told")
 
 r = tap.run { "env", env = { A = "1", PATH = false, "B=2" } }
-tap.contains("\n" .. r.out, "\nA=1\nB=2\n", "environment is added to, in either form")
+tap.like("\n" .. r.out, "\nA=1\n.*B=2\n", "environment is added to, in either form")
 tap.unlike(r.out, "\nPATH=", "and taken from")
 tap.unlike("\n" .. r.out, "\nKILN", "no KILN_* reaches a program unasked")
 

@@ -7,6 +7,12 @@
 #include "plugin/ticket.h"
 #include "worker/sandboxed.h"
 
+/* A watch or timer that a plugin holds; those that it forgets end with it. */
+typedef struct kiln_host_handle {
+    struct kiln_host_handle *next, **place;
+    uv_handle_t *handle;
+} kiln_host_handle;
+
 struct kiln_backend {
     kiln_host host; /* first: the host table's functions find the backend by it */
     kiln_backends *all;
@@ -17,7 +23,8 @@ struct kiln_backend {
     kiln_zygote *zygote;              /* of its worker half; NULL until needed */
     kiln_analysis *analyses;          /* list of those in flight */
     struct kiln_guest_pool *analyzer; /* the idle analysis worker, see analysis.c */
-    char **option_words;              /* "name=value", NULL-terminated: the zygote's copy */
+    kiln_host_handle *handles;
+    char **option_words; /* "name=value", NULL-terminated: the zygote's copy */
 };
 
 struct kiln_backends {
@@ -56,6 +63,8 @@ struct kiln_binding {
 
 /* host.c: fills backend->host. */
 void kiln_host_fill(kiln_backend *backend);
+/* Ends the watches and timers that the plugin still holds. */
+void kiln_host_release(kiln_backend *backend);
 /* Delivers the end of the binding's execution to the core; the ticket is stale after. */
 void kiln_binding_complete(kiln_binding *binding, const kiln_outcome *outcome);
 /* The zygote that the backend's sandboxes come from, started if it is not. */

@@ -38,6 +38,7 @@ static void free_backend(kiln_backend *backend)
     if (backend->initialised && backend->loaded->plugin.fini != NULL) {
         backend->loaded->plugin.fini(backend->self);
     }
+    kiln_host_release(backend);
     if (backend->zygote != NULL) {
         kiln_zygote_stop(backend->zygote);
     }

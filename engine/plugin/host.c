@@ -99,42 +99,76 @@ static int host_write_file(const kiln_host *host, kiln_session *session, const c
     return 0;
 }
 
+/* ---- watches and timers: each begins with its place in the backend's list */
+
 struct kiln_watch {
+    kiln_host_handle held;
     uv_poll_t poll;
     int fd;
     void (*ready)(void *user, int fd, int events);
     void *user;
 };
 
+struct kiln_timer {
+    kiln_host_handle held;
+    uv_timer_t timer;
+    void (*fire)(void *user);
+    void *user;
+};
+
+static void hold(kiln_backend *backend, kiln_host_handle *held, void *handle)
+{
+    held->handle = handle;
+    held->next = backend->handles;
+    held->place = &backend->handles;
+    if (held->next != NULL) {
+        held->next->place = &held->next;
+    }
+    backend->handles = held;
+}
+
+static void free_held(uv_handle_t *handle)
+{
+    free(handle->data);
+}
+
+/* The handle's data is what it is part of. */
+static void release(kiln_host_handle *held)
+{
+    *held->place = held->next;
+    if (held->next != NULL) {
+        held->next->place = held->place;
+    }
+    uv_close(held->handle, free_held);
+}
+
 static void watch_ready(uv_poll_t *poll, int status, int events)
 {
-    kiln_watch *watch = (kiln_watch *)poll;
+    kiln_watch *watch = poll->data;
     int mask = status < 0 ? KILN_READABLE | KILN_WRITABLE : 0;
     mask |= events & UV_READABLE ? KILN_READABLE : 0;
     mask |= events & UV_WRITABLE ? KILN_WRITABLE : 0;
     watch->ready(watch->user, watch->fd, mask);
 }
 
-static void free_handle(uv_handle_t *handle)
-{
-    free(handle);
-}
-
 static kiln_watch *host_watch(const kiln_host *host, int fd, int events,
                               void (*ready)(void *user, int fd, int events), void *user)
 {
+    kiln_backend *backend = backend_of(host);
     kiln_watch *watch = calloc(1, sizeof(*watch));
-    if (watch == NULL || uv_poll_init(backend_of(host)->all->spec.loop, &watch->poll, fd) < 0) {
+    if (watch == NULL || uv_poll_init(backend->all->spec.loop, &watch->poll, fd) < 0) {
         free(watch);
         return NULL;
     }
+    watch->poll.data = watch;
     watch->fd = fd;
     watch->ready = ready;
     watch->user = user;
+    hold(backend, &watch->held, &watch->poll);
     int mask =
         (events & KILN_READABLE ? UV_READABLE : 0) | (events & KILN_WRITABLE ? UV_WRITABLE : 0);
     if (uv_poll_start(&watch->poll, mask, watch_ready) < 0) {
-        uv_close((uv_handle_t *)&watch->poll, free_handle);
+        release(&watch->held);
         return NULL;
     }
     return watch;
@@ -144,35 +178,32 @@ static void host_unwatch(const kiln_host *host, kiln_watch *watch)
 {
     (void)host;
     if (watch != NULL) {
-        uv_close((uv_handle_t *)&watch->poll, free_handle);
+        release(&watch->held);
     }
 }
 
-struct kiln_timer {
-    uv_timer_t timer;
-    void (*fire)(void *user);
-    void *user;
-};
-
 static void timer_fired(uv_timer_t *handle)
 {
-    kiln_timer *timer = (kiln_timer *)handle;
+    kiln_timer *timer = handle->data;
     void (*fire)(void *user) = timer->fire;
     void *user = timer->user;
-    uv_close((uv_handle_t *)handle, free_handle);
+    release(&timer->held);
     fire(user);
 }
 
 static kiln_timer *host_timer(const kiln_host *host, uint64_t milliseconds,
                               void (*fire)(void *user), void *user)
 {
+    kiln_backend *backend = backend_of(host);
     kiln_timer *timer = calloc(1, sizeof(*timer));
     if (timer == NULL) {
         return NULL;
     }
     timer->fire = fire;
     timer->user = user;
-    uv_timer_init(backend_of(host)->all->spec.loop, &timer->timer);
+    uv_timer_init(backend->all->spec.loop, &timer->timer);
+    timer->timer.data = timer;
+    hold(backend, &timer->held, &timer->timer);
     uv_timer_start(&timer->timer, timer_fired, milliseconds, 0);
     return timer;
 }
@@ -181,7 +212,14 @@ static void host_cancel(const kiln_host *host, kiln_timer *timer)
 {
     (void)host;
     if (timer != NULL) {
-        uv_close((uv_handle_t *)&timer->timer, free_handle);
+        release(&timer->held);
+    }
+}
+
+void kiln_host_release(kiln_backend *backend)
+{
+    while (backend->handles != NULL) {
+        release(backend->handles);
     }
 }
 

@@ -948,7 +948,7 @@ static void cell(fixture *f, guest_record *record, const char *code)
 
 static void cells_keep_state(void **state)
 {
-    guest_record record;
+    static guest_record record; /* its worker ends in teardown */
     start_guest(*state, &record);
     cell(*state, &record, "print hello"); /* asked before the zygote was there */
     assert_true(record.done);
@@ -969,7 +969,7 @@ static void cells_keep_state(void **state)
 static void large_both_ways(void **state)
 {
     fixture *f = *state;
-    guest_record record;
+    static guest_record record; /* its worker ends in teardown */
     size_t length = 5 << 20;
     auto_free char *code = malloc(length + 1);
     memset(code, ' ', length);
@@ -986,7 +986,7 @@ static void large_both_ways(void **state)
 
 static void raw_writes_come_before_done(void **state)
 {
-    guest_record record;
+    static guest_record record; /* its worker ends in teardown */
     start_guest(*state, &record);
     for (int i = 0; i < 50; i++) {
         cell(*state, &record, "raw");
@@ -998,7 +998,7 @@ static void raw_writes_come_before_done(void **state)
 static void interrupt_keeps_the_worker(void **state)
 {
     fixture *f = *state;
-    guest_record record;
+    static guest_record record; /* its worker ends in teardown */
     start_guest(f, &record);
     for (int i = 0; i < 20; i++) {
         begin_cell(&record, "wait", 4);
@@ -1020,7 +1020,7 @@ static void interrupt_keeps_the_worker(void **state)
 static void ends_of_a_worker(void **state)
 {
     fixture *f = *state;
-    guest_record record;
+    static guest_record record; /* its worker ends in teardown */
     start_guest(f, &record);
     cell(f, &record, "die");
     assert_false(record.done);
@@ -1049,7 +1049,7 @@ static void ends_of_a_worker(void **state)
 
 static void both_return_from_fork(void **state)
 {
-    guest_record record;
+    static guest_record record; /* its worker ends in teardown */
     start_guest(*state, &record);
     cell(*state, &record, "fork");
     assert_true(record.done);
@@ -1095,7 +1095,7 @@ static void forged_frames(void **state)
         }
     }
     /* A forged verdict ends the cell; the true one then comes while idle. */
-    guest_record record;
+    static guest_record record; /* its worker ends in teardown */
     start_guest(f, &record);
     cell(f, &record, "early done");
     assert_true(record.done);
