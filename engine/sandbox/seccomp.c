@@ -1,4 +1,4 @@
-/* seccomp.c - the filter: a table of calls, and a look at the arguments of five.
+/* seccomp.c - the filter: a table of calls, and a look at the arguments of six.
  *
  * The table is libseccomp's, exported once as BPF in a binary tree, so that loading is
  * one system call. The arguments are checked by a prelude of our own that goes before
@@ -25,9 +25,11 @@
 #include <sys/syscall.h>
 
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define LOW(argument) ((uint32_t)offsetof(struct seccomp_data, args[argument]))
+#define LOW(argument)  ((uint32_t)offsetof(struct seccomp_data, args[argument]))
+#define HIGH(argument) (LOW(argument) + 4)
 #else
-#define LOW(argument) ((uint32_t)offsetof(struct seccomp_data, args[argument]) + 4)
+#define LOW(argument)  ((uint32_t)offsetof(struct seccomp_data, args[argument]) + 4)
+#define HIGH(argument) (LOW(argument) - 4)
 #endif
 
 enum { QUERY_PERSONALITY = -1, PROGRAM_MAX = 4096 /* BPF_MAXINSNS */ };
@@ -44,7 +46,7 @@ enum { QUERY_PERSONALITY = -1, PROGRAM_MAX = 4096 /* BPF_MAXINSNS */ };
 #define SKIP_UNLESS_ANY(bits, skip)                                                            \
     BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (uint32_t)(bits), 0, skip)
 
-enum { PRELUDE = 25 };
+enum { PRELUDE = 33 };
 #define TO_TABLE(index) (PRELUDE - (index)-1)
 
 /* Numbers are those of the native architecture; another's reach the table's own check
@@ -73,19 +75,30 @@ static const struct sock_filter prelude[] = {
     [13] = SKIP_IF(QUERY_PERSONALITY, TO_TABLE(13)),
     [14] = REFUSE(EPERM),
 
+    /* Setting another process's limits: where all are one user, that is the supervisor's,
+     * too, and Landlock has no say in it. A pointer counts with all its bits. */
+    [15] = SKIP_UNLESS(__NR_prlimit64, 7),
+    [16] = LOAD(LOW(0)),
+    [17] = SKIP_IF(0, TO_TABLE(17)),
+    [18] = LOAD(LOW(2)),
+    [19] = SKIP_UNLESS(0, 2),
+    [20] = LOAD(HIGH(2)),
+    [21] = SKIP_IF(0, TO_TABLE(21)),
+    [22] = REFUSE(EPERM),
+
     /* Families: Unix, the two internets, and routing netlink, which if_nameindex and
      * getaddrinfo ask and which knows nothing in an empty network. Not the other
      * netlinks: through NETLINK_USERSOCK sessions could talk to each other. */
-    [15] = SKIP_IF(__NR_socketpair, 1),
-    [16] = SKIP_UNLESS(__NR_socket, TO_TABLE(16)),
-    [17] = LOAD(LOW(0)),
-    [18] = SKIP_IF(AF_UNIX, TO_TABLE(18)),
-    [19] = SKIP_IF(AF_INET, TO_TABLE(19)),
-    [20] = SKIP_IF(AF_INET6, TO_TABLE(20)),
-    [21] = SKIP_UNLESS(AF_NETLINK, 2),
-    [22] = LOAD(LOW(2)),
-    [23] = SKIP_IF(NETLINK_ROUTE, TO_TABLE(23)),
-    [24] = REFUSE(EPERM),
+    [23] = SKIP_IF(__NR_socketpair, 1),
+    [24] = SKIP_UNLESS(__NR_socket, TO_TABLE(24)),
+    [25] = LOAD(LOW(0)),
+    [26] = SKIP_IF(AF_UNIX, TO_TABLE(26)),
+    [27] = SKIP_IF(AF_INET, TO_TABLE(27)),
+    [28] = SKIP_IF(AF_INET6, TO_TABLE(28)),
+    [29] = SKIP_UNLESS(AF_NETLINK, 2),
+    [30] = LOAD(LOW(2)),
+    [31] = SKIP_IF(NETLINK_ROUTE, TO_TABLE(31)),
+    [32] = REFUSE(EPERM),
 };
 _Static_assert(sizeof(prelude) / sizeof(prelude[0]) == PRELUDE, "the jumps count on it");
 
