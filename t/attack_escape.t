@@ -1,0 +1,370 @@
+#!/usr/bin/env luajit
+-- ATTACKS.md, escape and reach: t/attacks/*.c through `kiln run`, as programs of the
+-- exec backend and, by ctypes, within a Python session; as the user who tests and, for
+-- root, as an ordinary one. Each line that a program prints is an attempt and what came
+-- of it; each must be what is said here, and none may be missing.
+local tap = require("tap")
+local json = require("json")
+local attack = require("attack")
+local ffi = require("ffi")
+local posix = tap.posix
+
+local UID = 65534 -- an ordinary user that every machine has
+
+-- ------------------------------------------------------------- what must come of it
+
+-- Words apart by | are as good as each other: which layer answers depends on the kernel.
+local ABSENT, DENIED = "ENOENT|EACCES", "EACCES|EPERM|EROFS|ENOENT"
+
+-- default: for names that begin with the word; "" for all others.
+local wanted = {
+  files = {
+    attempts = 115,
+    default = { read = ABSENT, write = DENIED, create = DENIED, chdir = ABSENT, [""] = "E[A-Z]+" },
+    ["list /"] = "bin code dev etc home lib[lib0-9x ]* opt proc run sbin tmp usr var work",
+    ["list /dev"] = "fd full null random shm stderr stdin stdout urandom zero",
+    ["list /home"] = "", ["list /run"] = "session", ["list /var"] = "tmp",
+    ["kernel addresses"] = "none",
+    ["write /proc/self/exe"] = "EACCES|ETXTBSY|EROFS",
+    ["write the program through a descriptor"] = "EACCES|ETXTBSY|EROFS",
+    ["device node"] = "EACCES|EPERM", ["memory node"] = "EACCES|EPERM",
+    ["file capabilities"] = "EPERM", ["trusted attribute"] = "EPERM",
+    ["give a file to root"] = "EPERM|EINVAL",
+  },
+  kernel = {
+    attempts = 95,
+    default = { [""] = "EPERM" },
+    clone3 = "ENOSYS", ["a call that there is not"] = "ENOSYS",
+    TIOCSCTTY = "ENOTTY|EPERM|EACCES", nice = "EACCES",
+    ["setuid 0"] = "EPERM|EINVAL", ["setgid 0"] = "EPERM|EINVAL",
+    ["setuid of the next session"] = "EPERM|EINVAL",
+    ["no_new_privs off"] = "EINVAL", ["seccomp off"] = "EINVAL",
+    -- SIGSEGV where the kernel was built without them.
+    x32 = "SIGSYS", i386 = "SIGSYS|SIGSEGV", ["i386 mount"] = "SIGSYS|SIGSEGV",
+  },
+  processes = {
+    attempts = 26,
+    default = { [""] = "EPERM" },
+    ["tgkill a child"] = "done", -- one's own, after all
+    ["renice pid 1"] = "EPERM|EACCES", ["kill everything"] = "done",
+    ["others that can be signalled"] = "0", ["others that can be seen"] = "0",
+    ["setuid program"] = "as oneself", su = "1", mount = "[1-9]%d*",
+    CapEff = "0+", CapBnd = "0+", NoNewPrivs = "1", Seccomp = "2", -- of the program from memory
+    ["memfd and execveat"] = "0",
+  },
+  network = {
+    attempts = 33,
+    default = { [""] = "EPERM", TCP = "EACCES|ENETUNREACH|EADDRNOTAVAIL",
+      UDP = "ENETUNREACH|EADDRNOTAVAIL" },
+    families = "1 2 10 16", pairs = "1", interfaces = "lo",
+    ["MPTCP to the host's loopback"] = "EACCES|ENETUNREACH|EPROTONOSUPPORT|ENOPROTOOPT",
+    ["SCTP to the host's loopback"] = "EACCES|ENETUNREACH|EPROTONOSUPPORT|ESOCKTNOSUPPORT",
+    listen = "EACCES", ["host's socket"] = "ENOENT",
+    ["host's abstract socket"] = "ECONNREFUSED|EPERM",
+    ["host's abstract datagrams"] = "ECONNREFUSED|EPERM",
+    ["seen in /proc/net/unix"] = "0", ["seen in /proc/net/tcp"] = "0",
+    DNS = "EAI_AGAIN|EAI_NONAME",
+  },
+  inherited = {
+    attempts = 7,
+    default = { secret = "0" },
+    ["descriptor 0"] = "/dev/null|pipe", ["descriptor 1"] = "pipe", ["descriptor 2"] = "pipe",
+  },
+}
+
+local function matches(value, alternatives)
+  for pattern in (alternatives .. "|"):gmatch("(.-)|") do
+    if value:find("^" .. pattern .. "$") then return true end
+  end
+  return false
+end
+
+-- Every attempt that came out otherwise, as text.
+local function faults(program, backend, out)
+  local want, found, seen = wanted[program], {}, {}
+  local count, more = 0, 0
+  for name, value in out:gmatch("([^\n]-):[ \t]*([^\n]*)\n") do
+    count = count + 1
+    seen[name] = true
+    local word = name:match("^%S+")
+    local expected = want[name] or want.default[word] or want.default[""]
+    if name == "descriptor more" then
+      more = more + 1 -- the worker's frames, and nothing in a program
+      expected = backend == "interpreter" and more == 1 and "socket" or nil
+    end
+    if not expected or not matches(value, expected) then
+      found[#found + 1] = ("%s: %s, not %s"):format(name, value, expected or "to be there")
+    end
+  end
+  for name, value in pairs(want) do
+    if type(value) == "string" and not seen[name] then found[#found + 1] = name .. ": not tried" end
+  end
+  if count < want.attempts then
+    found[#found + 1] = ("%d attempts of at least %d"):format(count, want.attempts)
+  end
+  if not out:find("\nend\n") then found[#found + 1] = "it did not come to its end" end
+  return #found == 0, table.concat(found, "; ")
+end
+
+-- ------------------------------------------------------------------------ programs
+
+-- The text of a program, with what it must know of this host.
+local function source(name, defines)
+  local text = tap.read("t/attacks/" .. name .. ".c")
+  local header = tap.read("t/attacks/attack.h")
+  local lines = {}
+  for key, value in pairs(defines or {}) do
+    lines[#lines + 1] = ("#define %s %s\n"):format(key,
+      type(value) == "string" and '"' .. value .. '"' or tostring(value))
+  end
+  local at, last = text:find('#include "attack.h"\n', 1, true)
+  return text:sub(1, at - 1) .. table.concat(lines) .. header .. text:sub(last + 1)
+end
+
+-- A cell that compiles one within the session and calls it within the interpreter.
+local function by_ctypes(name)
+  return ([[
+import ctypes, subprocess
+subprocess.run(['gcc', '-shared', '-fPIC', '-o', '/tmp/%s.so', '/work/%s.c'], check=True)
+ctypes.CDLL('/tmp/%s.so').main(1, None)
+None]]):format(name, name, name)
+end
+
+local alive = {
+  exec = '#include <stdio.h>\nint main(void) { printf("alive %d\\n", 6 * 7); }',
+  interpreter = "print('alive', 6 * 7)",
+}
+
+-- --------------------------------------------------------------- an ordinary user
+
+ffi.cdef [[ int chown(const char *, unsigned, unsigned); ]]
+
+-- kiln where that user can read it: the build may lie in a folder that is closed to him.
+local function installation()
+  local top = tap.tempdir()
+  posix.chmod(top)
+  local script = [[set -e; cd "$1"; mkdir build; cp "$2" build/kiln; cp -r "$3/plugins" build/ 2>/dev/null ||
+    { mkdir build/plugins && cp "$3"/plugins/*.so build/plugins/; }
+    cp -r "$4/conf" "$4/scripts" .; chmod -R a+rX .]]
+  local copied = tap.run { "sh", "-c", script, "sh", top, tap.kiln, tap.kiln:match("^(.*)/"), tap.root }
+  return copied.code == 0 and top .. "/build/kiln" or nil, copied.err
+end
+
+local function folder(user)
+  local dir = tap.tempdir()
+  if user then
+    posix.chmod(dir)
+    ffi.C.chown(dir, UID, UID)
+  end
+  return dir
+end
+
+-- ----------------------------------------------------------------------------- runs
+
+-- A notebook of all programs, each followed by an execution that must work.
+local function start(backend, programs, sources, kiln, user)
+  local cells, inputs, dir = {}, {}, folder(user)
+  for _, name in ipairs(programs) do
+    cells[#cells + 1] = backend == "exec" and sources[name] or by_ctypes(name)
+    cells[#cells + 1] = alive[backend]
+    if backend ~= "exec" then
+      inputs[#inputs + 1] = "-i"
+      inputs[#inputs + 1] = tap.write(dir .. "/" .. name .. ".c", sources[name])
+    end
+  end
+  local notebook = tap.write(dir .. "/n.ipynb",
+    attack.notebook(backend == "exec" and "c" or "python", cells))
+  local argv = user and { "setpriv", "--reuid=" .. UID, "--regid=" .. UID, "--clear-groups", kiln }
+    or { "kiln" }
+  for _, word in ipairs { "run", "--json", "--keep-going", "-b", backend, "-o", dir .. "/out" } do
+    argv[#argv + 1] = word
+  end
+  for _, word in ipairs(inputs) do argv[#argv + 1] = word end
+  argv[#argv + 1] = notebook
+  -- The engine's environment is nothing that code may find.
+  local env = { KILN_TEST_SECRET = sources.secret }
+  if user then env.HOME, env.TMPDIR, env.XDG_RUNTIME_DIR = dir, dir, dir end
+  return {
+    process = tap.start { argv = argv, env = env, cwd = dir },
+    backend = backend, programs = programs, user = user, dir = dir,
+  }
+end
+
+local function finish(run)
+  local ran = run.process:wait()
+  local results = (json.decode(ran.out) or {}).results or {}
+  if #results == 0 then tap.diag(ran.err) end
+  local title = run.backend .. (run.user and ", ordinary user: " or ": ")
+  for i, name in ipairs(run.programs) do
+    attack.judge(results[2 * i - 1], {
+      status = "ok",
+      check = function(result) return faults(name, run.backend, result.stdout) end,
+    }, title .. name)
+    attack.judge(results[2 * i], { status = "ok", keeps = "alive 42" },
+      title .. name .. ": the next one works")
+  end
+end
+
+-- A host that can be reached, were there a way: TCP, UDP and Unix sockets, a file. It
+-- prints what reached it.
+local host_program = [[
+import os, select, socket, sys
+folder = sys.argv[1]
+name = 'kiln-host-%d' % os.getpid()
+tcp = socket.create_server(('127.0.0.1', 0))
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.bind(('127.0.0.1', 0))
+path = socket.socket(socket.AF_UNIX)
+path.bind(folder + '/s')
+path.listen()
+os.chmod(folder + '/s', 0o777)
+abstract = socket.socket(socket.AF_UNIX)
+abstract.bind('\0' + name)
+abstract.listen()
+datagrams = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+datagrams.bind('\0' + name + '-d')
+print('ready', tcp.getsockname()[1], udp.getsockname()[1], name, flush=True)
+sockets = {tcp: 'TCP', udp: 'UDP', path: 'socket', abstract: 'abstract', datagrams: 'datagrams'}
+while True:
+    for ready in select.select([*sockets, sys.stdin], [], [])[0]:
+        if ready is sys.stdin:
+            sys.exit()
+        print('REACHED', sockets.pop(ready), flush=True)
+]]
+
+local before = tap.snapshot()
+local dir = tap.tempdir()
+posix.chmod(dir)
+tap.write(dir .. "/secret", "secret\n")
+local host = tap.start { "/usr/bin/python3", "-c", host_program, dir, stdin_open = true }
+host:wait_for("ready[^\n]*\n")
+local tcp, udp, name = host:output():match("ready (%d+) (%d+) (%S+)")
+if not tap.ok(tcp, "a host that can be reached") then
+  tap.diag(host:wait().err)
+  tap.done()
+end
+
+local secret = ("kiln-secret-%d"):format(ffi.C.getpid())
+local defines = {
+  HOST_FILE = dir .. "/secret", TCP_PORT = tonumber(tcp), UDP_PORT = tonumber(udp),
+  HOST_SOCKET = dir .. "/s", HOST_ABSTRACT = name, SECRET_BACKWARDS = secret:reverse(),
+}
+local sources = { secret = secret }
+-- The first is the one that looks at descriptors: the others leave some of their own.
+local programs = { "inherited", "files", "kernel", "processes", "network" }
+for _, program in ipairs(programs) do sources[program] = source(program, defines) end
+
+-- One after the other would take twice the time, all at once would race on a busy machine.
+local runs = { start("exec", programs, sources), start("interpreter", programs, sources) }
+finish(runs[1])
+finish(runs[2])
+if ffi.C.getuid() ~= 0 then
+  tap.skip("an ordinary user tests already", 20)
+else
+  local kiln, why = installation()
+  if tap.ok(kiln, "kiln for an ordinary user") then
+    local probe = tap.run { "setpriv", "--reuid=" .. UID, "--regid=" .. UID, "--clear-groups",
+      "unshare", "--user", "true" }
+    if probe.code ~= 0 then
+      tap.skip("no user namespaces for an ordinary user: " .. probe.err, 20)
+    else
+      runs = { start("exec", programs, sources, kiln, true),
+        start("interpreter", programs, sources, kiln, true) }
+      finish(runs[1])
+      finish(runs[2])
+    end
+  else
+    tap.diag(why)
+  end
+end
+
+host:close_stdin()
+local reached = host:wait().out
+tap.unlike(reached, "REACHED", "nothing reached the host's sockets")
+
+-- ----------------------------------------------------------------- another session
+
+-- A line of these for each attempt of t/attacks/sessions.c.
+local looking = {
+  ["look for a file"] = "ENOENT", ["look for shm_open"] = "ENOENT",
+  ["look for shared memory"] = "ENOENT", ["look for a semaphore"] = "ENOENT",
+  ["look for a queue"] = "ENOENT", ["look for a POSIX queue"] = "ENOENT",
+  ["look for an abstract socket"] = "ECONNREFUSED|EPERM",
+  ["look for abstract datagrams"] = "ECONNREFUSED|EPERM",
+  ["look for a socket"] = "ENOENT", ["look for a UDP port"] = "ENETUNREACH",
+  ["look for a writer's lock"] = "EBADF",
+  ["others that can be signalled"] = "0", ["names of sockets seen"] = "0",
+  ["UDP port taken"] = "no",
+}
+
+local function judge_sessions(title, held, looked)
+  local bad = {}
+  local _, holds = held:gsub("hold [^\n]-: done\n", "")
+  tap.is(holds, 12, title .. ": one session holds files, memory, queues, sockets, locks")
+  for attempt, expected in pairs(looking) do
+    local value = looked:match("%f[^\n%z]" .. attempt:gsub("%p", "%%%0") .. ": ([^\n]*)\n")
+    if not value or not matches(value, expected) then
+      bad[#bad + 1] = ("%s: %s, not %s"):format(attempt, tostring(value), expected)
+    end
+  end
+  if not tap.ok(#bad == 0, title .. ": the other finds none of it") then
+    tap.diag(table.concat(bad, "\n"))
+  end
+  local one, other = held:match("holding[^\n]*uid (%d+)"), looked:match("looked[^\n]*uid (%d+)")
+  return one, other
+end
+
+local program = tap.write(dir .. "/sessions.c", source("sessions"))
+local holder = tap.start { "kiln", "run", program, "--", "hold", cwd = dir }
+holder:wait_for("holding[^\n]*\n")
+local looker = tap.run { "kiln", "run", program, "--", "look", cwd = dir }
+holder:kill(posix.SIGINT)
+judge_sessions("two engines", holder:wait().out, looker.out)
+
+-- Both in one engine: a policy runs a program and a Python session at once.
+local policy = tap.write(dir .. "/twice.lua", [==[
+local looker = [[
+import ctypes, subprocess, time
+subprocess.run(['gcc', '-shared', '-fPIC', '-o', '/tmp/s.so', '/work/sessions.c'], check=True)
+time.sleep(1)
+ctypes.CDLL('/tmp/s.so').main(1, None)
+None]]
+return function(input, ctx, next)
+  local function with(language, code, ...)
+    local copy = {}
+    for key, value in pairs(input) do copy[key] = value end
+    copy.language, copy.code, copy.args = language, code, { ... }
+    return copy
+  end
+  local results = kiln.all {
+    { "exec", with("c", input.code, "hold", "3") }, { "interpreter", with("python", looker) },
+  }
+  ctx:decide("held", results[1].stdout)
+  return results[2]
+end
+]==])
+local both = tap.run_json { "kiln", "run", "--json", "--set", "policy twice.script=" .. policy,
+  "--set", "chain default.policies=twice", "-i", program, program, cwd = dir }
+local looked = both.json or { stdout = "", decisions = {} }
+local held = ""
+for _, decision in ipairs(looked.decisions) do
+  if decision.action == "held" then held = decision.detail end
+end
+local from, to = held:match("holding at (%d+)"), held:match("held until (%d+)")
+local at = looked.stdout:match("looked at (%d+)")
+if not (from and to and at) then
+  tap.fail("two sessions of one engine")
+  tap.diag(both.out .. both.err)
+elseif tonumber(at) < tonumber(from) or tonumber(at) > tonumber(to) then
+  tap.skip("the two sessions did not run at the same time on this busy machine", 3)
+else
+  local one, other = judge_sessions("one engine", held, looked.stdout)
+  if ffi.C.getuid() == 0 then
+    tap.isnt(one, other, "one engine: each session is a user of its own")
+  else
+    tap.skip("an ordinary user has one uid")
+  end
+end
+
+tap.no_leaks(before, "nothing is left behind")
+tap.done()
