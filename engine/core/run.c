@@ -193,6 +193,9 @@ static void stop(kiln_core_run *run, run_end end, bool force)
     if (!force) {
         /* first the timer: a backend may complete, and free the run, from within */
         set_timer(run, run->execution->engine->grace_ms);
+        if (end == END_TIMEOUT || end == END_CPU) {
+            kiln_binding_sweep(run->binding); /* its children's time was up, too */
+        }
         if (kiln_binding_interrupt(run->binding, run->ticket)) {
             return;
         }

@@ -83,6 +83,8 @@ int kiln_binding_execute(kiln_binding *binding, const kiln_input *input,
                          kiln_error *err);
 /* Asks it to stop; false: the backend cannot be asked, only killed. */
 bool kiln_binding_interrupt(kiln_binding *binding, kiln_ticket ticket);
+/* When the cell of a worker ends, processes that were left running end with it. */
+void kiln_binding_sweep(kiln_binding *binding);
 /* Kills every process of the session on this backend; completion follows. */
 void kiln_binding_kill(kiln_binding *binding);
 /* Makes the ticket stale: whatever its backend still says is dropped. For one that

@@ -324,6 +324,15 @@ static void guest_done(void *user, const kiln_verdict *verdict, double cpu_ms,
     outcome.exit_code = verdict->exit_code;
     outcome.cpu_ms = cpu_ms;
     outcome.max_rss_bytes = max_rss_bytes;
+    char message[128];
+    const char *limit = kiln_guest_limit(binding->guest);
+    if (limit != NULL) {
+        outcome.status = KILN_STATUS_LIMIT;
+        outcome.name = limit;
+        outcome.message = message;
+        snprintf(message, sizeof(message),
+                 "the limit on %s was reached; the session's state is kept", limit);
+    }
     if (binding->running) {
         kiln_binding_complete(binding, &outcome);
     }
@@ -448,6 +457,13 @@ bool kiln_binding_interrupt(kiln_binding *binding, kiln_ticket ticket)
     }
     plugin_of(binding)->interrupt(binding->backend->self, ticket);
     return true;
+}
+
+void kiln_binding_sweep(kiln_binding *binding)
+{
+    if (binding->guest != NULL) {
+        kiln_guest_sweep(binding->guest);
+    }
 }
 
 void kiln_binding_kill(kiln_binding *binding)

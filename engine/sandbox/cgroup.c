@@ -21,6 +21,7 @@ struct kiln_cgroup {
     char name[80];
     int folders[KILN_CGROUP_PLACES_MAX]; /* parallel to the layout's places */
     int procs[KILN_CGROUP_PLACES_MAX];
+    int events[KILN_CGROUP_ROLES]; /* files that count the limits' hits; -1: not opened yet */
     int count;
 };
 
@@ -38,6 +39,7 @@ static struct {
     int trees[KILN_CGROUP_PLACES_MAX]; /* kiln-PID-START in it, -1: not made */
     char tree_name[64];
     pid_t owner;
+    char control[256]; /* v2: the own group's controllers before the engine moved to its leaf */
     bool moved_to_leaf;
     unsigned serial;
     struct dying *dying;
@@ -177,31 +179,56 @@ static void bury_later(int place, const char *name)
     engine.dying = one;
 }
 
+/* The way back out of the leaf: the group's controllers as they were, then the engine
+ * as its process again, so that whoever started it finds a group that can be entered.
+ * A leaf in which other processes are stays, and so do the controllers. */
+static int leave_leaf(int top)
+{
+    char leaf[80];
+    snprintf(leaf, sizeof(leaf), "%s%s", engine.tree_name, LEAF);
+    kiln_cgroup_restore_controllers(top, engine.control);
+    int rc = kiln_cgroup_write(top, "cgroup.procs", "0");
+    if (rc == 0 && unlinkat(top, leaf, AT_REMOVEDIR) < 0 && errno != ENOENT) {
+        rc = -errno;
+    }
+    return rc;
+}
+
 /* At exit: what died a moment ago may take the kernel a moment to forget. */
+static void leave_place(int i)
+{
+    enum { TRIES = 100 };
+    bool unified = engine.layout.places[i].unified;
+    for (int k = 0; k < TRIES; k++) {
+        int rc = remove_tree(engine.tops[i], engine.tree_name, unified, 2);
+        if (rc == 0 && unified && engine.moved_to_leaf) {
+            rc = leave_leaf(engine.tops[i]);
+        }
+        if (rc != -EBUSY) {
+            break;
+        }
+        nanosleep(&(struct timespec){0, 2000000}, NULL);
+    }
+    close(engine.trees[i]);
+    close(engine.tops[i]);
+    engine.trees[i] = engine.tops[i] = -1;
+}
+
 void kiln_cgroup_leave(void)
 {
-    enum { TRIES = 50 };
     if (engine.owner != getpid()) {
         return; /* a fork that calls exit() owns none of this */
     }
     for (int i = 0; i < engine.layout.count; i++) {
-        bool unified = engine.layout.places[i].unified;
-        if (engine.trees[i] < 0) {
-            continue;
+        if (engine.trees[i] >= 0) {
+            leave_place(i);
         }
-        for (int k = 0; k < TRIES; k++) {
-            if (remove_tree(engine.tops[i], engine.tree_name, unified, 2) != -EBUSY) {
-                break;
-            }
-            nanosleep(&(struct timespec){0, 2000000}, NULL);
-        }
-        close(engine.trees[i]);
-        engine.trees[i] = -1;
     }
     for (struct dying *one = engine.dying; one != NULL; one = engine.dying) {
         engine.dying = one->next;
         free(one);
     }
+    engine.moved_to_leaf = false;
     engine.layout.count = 0;
 }
 
@@ -223,6 +250,7 @@ static int enable_v2(int top, kiln_error *err)
     if (mkdirat(top, leaf, 0755) < 0 && errno != EEXIST) {
         return kiln_error_errno(err, errno, "cgroup: making a leaf for the engine");
     }
+    kiln_cgroup_read_controllers(top, engine.control, sizeof(engine.control));
     rc = kiln_cgroup_write(top, procs, "0");
     if (rc == 0) {
         rc = kiln_cgroup_enable_controllers(top);
@@ -257,7 +285,7 @@ static int open_place(int i, kiln_error *err)
     }
     if (mkdirat(engine.tops[i], engine.tree_name, 0755) < 0) {
         return kiln_error_errno(err, errno,
-                                "cgroup: making %s/%s; run as root, or in a delegated group",
+                                "cgroup: making %s/%s",
                                 place->path, engine.tree_name);
     }
     engine.trees[i] = open_folder(engine.tops[i], engine.tree_name);
@@ -277,11 +305,15 @@ static int open_place(int i, kiln_error *err)
 
 static void close_place(int i)
 {
-    if (engine.trees[i] >= 0) {
-        close(engine.trees[i]);
-        unlinkat(engine.tops[i], engine.tree_name, AT_REMOVEDIR);
-    }
     if (engine.tops[i] >= 0) {
+        if (engine.trees[i] >= 0) {
+            close(engine.trees[i]);
+            unlinkat(engine.tops[i], engine.tree_name, AT_REMOVEDIR);
+        }
+        if (engine.layout.places[i].unified && engine.moved_to_leaf) {
+            (void)leave_leaf(engine.tops[i]);
+            engine.moved_to_leaf = false;
+        }
         close(engine.tops[i]);
     }
     engine.trees[i] = -1;
@@ -355,6 +387,11 @@ static void close_group(kiln_cgroup *group)
             close(group->folders[i]);
         }
     }
+    for (int role = 0; role < KILN_CGROUP_ROLES; role++) {
+        if (group->events[role] >= 0) {
+            close(group->events[role]);
+        }
+    }
     free(group);
 }
 
@@ -388,6 +425,9 @@ kiln_cgroup *kiln_cgroup_create(const char *name, const kiln_limits *limits, kil
     if (group == NULL) {
         kiln_error_set(err, -ENOMEM, "cgroup: out of memory");
         return NULL;
+    }
+    for (int role = 0; role < KILN_CGROUP_ROLES; role++) {
+        group->events[role] = -1;
     }
     /* A number of its own: the group of an earlier session of this name may still be
      * dying. And no name from outside becomes a path. */
@@ -453,6 +493,25 @@ void kiln_cgroup_read(const kiln_cgroup *group, kiln_cgroup_usage *usage)
     for (int i = 0; i < group->count; i++) {
         const kiln_cgroup_place *place = &engine.layout.places[i];
         kiln_cgroup_read_usage(group->folders[i], place->unified, place->roles, usage);
+    }
+}
+
+void kiln_cgroup_read_hits(kiln_cgroup *group, kiln_cgroup_usage *usage)
+{
+    static const kiln_cgroup_role roles[] = {KILN_CGROUP_MEMORY, KILN_CGROUP_PIDS};
+    *usage = (kiln_cgroup_usage){.cpu_ms = -1};
+    for (size_t k = 0; k < sizeof(roles) / sizeof(roles[0]); k++) {
+        kiln_cgroup_role role = roles[k];
+        for (int i = 0; group->events[role] < 0 && i < group->count; i++) {
+            const kiln_cgroup_place *place = &engine.layout.places[i];
+            if ((place->roles & (1U << role)) != 0) {
+                group->events[role] =
+                    kiln_cgroup_open_events(group->folders[i], place->unified, role);
+            }
+        }
+        if (group->events[role] >= 0) {
+            kiln_cgroup_read_events(group->events[role], role, usage);
+        }
     }
 }
 

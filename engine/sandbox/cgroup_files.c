@@ -132,6 +132,25 @@ int kiln_cgroup_write_limits(int group, bool unified, unsigned roles, const kiln
     return 0;
 }
 
+int kiln_cgroup_write_cpus(int group, bool unified, uint64_t cpus)
+{
+    enum { PERIOD_US = 100000 };
+    char text[64];
+    uint64_t quota = cpus * PERIOD_US / 1000;
+    if (cpus == 0) {
+        return unified ? kiln_cgroup_write(group, "cpu.max", "max")
+                       : kiln_cgroup_write(group, "cpu.cfs_quota_us", "-1");
+    }
+    if (unified) {
+        snprintf(text, sizeof(text), "%" PRIu64 " %d", quota, PERIOD_US);
+        return kiln_cgroup_write(group, "cpu.max", text);
+    }
+    snprintf(text, sizeof(text), "%d", PERIOD_US);
+    int rc = kiln_cgroup_write(group, "cpu.cfs_period_us", text);
+    snprintf(text, sizeof(text), "%" PRIu64, quota);
+    return rc < 0 ? rc : kiln_cgroup_write(group, "cpu.cfs_quota_us", text);
+}
+
 void kiln_cgroup_read_usage(int group, bool unified, unsigned roles, kiln_cgroup_usage *usage)
 {
     uint64_t value = 0;
@@ -177,19 +196,50 @@ void kiln_cgroup_kill(int group, bool unified)
     }
 }
 
+/* A word of a list that blanks part: "cpu" is none of "cpuset memory". */
+static bool lists(const char *text, const char *word)
+{
+    size_t length = strlen(word);
+    for (const char *at = text; (at = strstr(at, word)) != NULL; at += length) {
+        if ((at == text || at[-1] == ' ') && strchr(" \n", at[length]) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int kiln_cgroup_enable_controllers(int group)
 {
     char have[512];
     if (!read_text(group, "cgroup.controllers", have, sizeof(have))) {
         return -errno;
     }
-    if (strstr(have, "memory") == NULL || strstr(have, "pids") == NULL) {
+    if (!lists(have, "memory") || !lists(have, "pids")) {
         return -ENOTSUP;
     }
     int rc = kiln_cgroup_write(group, "cgroup.subtree_control", "+memory +pids");
-    if (rc == 0 && strstr(have, "cpu ") != NULL) {
+    if (rc == 0 && lists(have, "cpu")) {
         /* cpu.stat counts without it; the controller is for shares only. */
         (void)kiln_cgroup_write(group, "cgroup.subtree_control", "+cpu");
     }
     return rc;
+}
+
+void kiln_cgroup_read_controllers(int group, char *text, size_t size)
+{
+    if (!read_text(group, "cgroup.subtree_control", text, size)) {
+        text[0] = '\0';
+    }
+}
+
+void kiln_cgroup_restore_controllers(int group, const char *before)
+{
+    static const char *const added[] = {"memory", "pids", "cpu"};
+    for (size_t i = 0; i < sizeof(added) / sizeof(added[0]); i++) {
+        char text[16];
+        snprintf(text, sizeof(text), "-%s", added[i]);
+        if (!lists(before, added[i])) {
+            (void)kiln_cgroup_write(group, "cgroup.subtree_control", text);
+        }
+    }
 }

@@ -57,7 +57,9 @@ int kiln_rlimits_apply(const kiln_limits *limits, bool in_cgroup, bool own_uid, 
     if (limits->processes > 0 && own_uid) {
         /* The kernel counts by uid. A uid that sessions share would let one session
          * use up another's; there the cgroup, or nothing, must do. */
-        WANT(NPROC, limits->processes, limits->processes);
+        /* The cgroup first, which counts what it refused, so that the result can tell. */
+        rlim_t most = limits->processes + (in_cgroup ? 8 : 0);
+        WANT(NPROC, most, most);
     }
     if (limits->memory > 0 && !in_cgroup) {
         /* DATA and not AS: it counts private writable memory, while runtimes reserve

@@ -121,6 +121,7 @@ typedef struct kiln_cgroup_usage {
     uint64_t max_memory_bytes; /* peak; 0: unknown */
     uint64_t oom_kills;
     uint64_t pids_refused; /* forks that the processes limit refused */
+    uint64_t max_processes; /* most at one time, ever; 0: unknown */
 } kiln_cgroup_usage;
 
 /* What the machine has: finds v2 with delegation, v1 or hybrid, or nothing. Once,
@@ -134,6 +135,16 @@ kiln_cgroup *kiln_cgroup_create(const char *name, const kiln_limits *limits, kil
 const int *kiln_cgroup_fds(const kiln_cgroup *group, int *count);
 int kiln_cgroup_set_limits(kiln_cgroup *group, const kiln_limits *limits, kiln_error *err);
 void kiln_cgroup_read(const kiln_cgroup *group, kiln_cgroup_usage *usage);
+/* Only oom_kills and pids_refused, in two system calls: cheap enough for every cell. */
+void kiln_cgroup_read_hits(kiln_cgroup *group, kiln_cgroup_usage *usage);
+/* From now on: the CPU time and the peak of memory that kiln_cgroup_measure tells, the
+ * latter where the kernel can begin anew (returns whether it can). */
+bool kiln_cgroup_begin(kiln_cgroup *group, kiln_cgroup_usage *usage);
+/* Fills cpu_ms, max_memory_bytes, max_processes, in three system calls. */
+void kiln_cgroup_measure(const kiln_cgroup *group, kiln_cgroup_usage *usage);
+/* Whether the share that limits->cpus asked for is kept. A group that was made without
+ * one cannot be given one later. */
+bool kiln_cgroup_keeps_cpus(const kiln_cgroup *group);
 /* Kills what is in it, removes it and frees. Does not block: what the kernel still
  * holds is left for the next sweep. */
 void kiln_cgroup_destroy(kiln_cgroup *group);

@@ -3,8 +3,9 @@
  *
  *   engine -> zygote       CONFIG once, first; OPEN for each session
  *   zygote -> engine       STARTED, then READY; or FAILED with text in their place
- *   engine -> supervisor   RUN_PROGRAM, RUN_WORKER (one at a time), KILL, INTERRUPT
- *   supervisor -> engine   READY or FAILED once, first; EXIT for each RUN
+ *   engine -> supervisor   RUN_PROGRAM, RUN_WORKER (one at a time), KILL, INTERRUPT, SWEEP
+ *   supervisor -> engine   READY or FAILED once, first; EXIT for each RUN; SWEPT for each
+ *                          SWEEP, with the sweep's id
  *
  * Both ends are the same executable, so structs travel as they are. No code of a
  * user ever holds one of these sockets. A payload that does not fit a datagram goes
@@ -35,6 +36,8 @@ typedef enum kiln_control_type {
     KILN_CONTROL_KILL = 7,        /* everything but the supervisor */
     KILN_CONTROL_INTERRUPT = 8,   /* SIGINT to the main process; id: the cell's */
     KILN_CONTROL_EXIT = 9,        /* kiln_control_exit, then text when error is set */
+    KILN_CONTROL_SWEEP = 11, /* kill everything but the supervisor and the main process */
+    KILN_CONTROL_SWEPT = 12, /* it is done */
     KILN_CONTROL_STARTED = 10,    /* of a zygote, before it preloads; fd: pidfd */
 } kiln_control_type;
 

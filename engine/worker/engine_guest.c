@@ -14,6 +14,7 @@ enum {
     READ_BYTES = 64 << 10,
     READS_A_TURN = 4,
     KEEP_BYTES = 1 << 20, /* of an empty input buffer */
+    SWEEP_MS = 1000,
 };
 
 typedef enum guest_state {
@@ -30,7 +31,16 @@ struct kiln_guest {
     kiln_frame_type awaited; /* KILN_FRAME_DONE, _ANALYSIS, or 0: idle */
     uint32_t request_id;
     uint64_t cpu_limit_ms; /* of a cell */
-    uint64_t dropped;      /* output frames and bytes of nobody's cell */
+    bool sweep;            /* at the cell's end */
+    const char *limit;     /* that the cell reached, once it has failed */
+    struct {
+        bool pending; /* SWEPT is awaited, then this is told */
+        kiln_verdict verdict;
+        double cpu_ms;
+        uint64_t max_rss_bytes;
+        kiln_alarm *alarm;
+    } done;
+    uint64_t dropped; /* output frames and bytes of nobody's cell */
     int socket;
     kiln_poll *poll;
     bool decoding;
@@ -42,7 +52,7 @@ struct kiln_guest {
 
 static void deliver(kiln_guest *guest, const kiln_event *event)
 {
-    if (guest->awaited != KILN_FRAME_DONE) {
+    if (guest->awaited != KILN_FRAME_DONE || guest->done.pending) {
         guest->dropped++; /* a thread, or a child, that writes on between cells */
         return;
     }
@@ -61,6 +71,7 @@ static void on_output(kiln_run *run, uint32_t stream, const char *data, size_t l
 static void close_socket(kiln_guest *guest)
 {
     guest->state = GUEST_ENDING;
+    kiln_alarm_free(&guest->done.alarm);
     kiln_poll_free(&guest->poll);
     if (guest->socket >= 0) {
         close(guest->socket);
@@ -202,6 +213,51 @@ static bool is_analysis(const json_t *analysis)
 
 /* ---- frames */
 
+static void tell_done(kiln_guest *guest)
+{
+    guest->awaited = 0;
+    guest->callbacks.on_done(guest->user, &guest->done.verdict, guest->done.cpu_ms,
+                             guest->done.max_rss_bytes);
+}
+
+static void on_sweep_unanswered(void *user)
+{
+    kiln_guest *guest = user;
+    kiln_log(KILN_LOG_WARNING, "worker",
+             "%s: what a cell left was not killed within %d ms; "
+             "killing the worker, too",
+             guest->run.sandbox->name, SWEEP_MS);
+    kiln_run_kill(&guest->run);
+}
+
+/* The cell has not ended before its processes have: the next one would be swept. */
+static int begin_sweep(kiln_guest *guest)
+{
+    kiln_sandbox *sandbox = guest->run.sandbox;
+    guest->done.pending = true;
+    guest->done.alarm =
+        kiln_alarm_new(sandbox->zygote->loop, SWEEP_MS, on_sweep_unanswered, guest);
+    if (guest->done.alarm == NULL ||
+        kiln_sandbox_send(sandbox, KILN_CONTROL_SWEEP, guest->request_id, NULL, 0, NULL, 0) <
+            0) {
+        kiln_run_kill(&guest->run); /* its end is told in place of the cell's */
+    }
+    return 0;
+}
+
+static void on_swept(kiln_run *run, uint32_t id)
+{
+    kiln_guest *guest = (kiln_guest *)run;
+    if (!guest->done.pending || id != guest->request_id) {
+        return;
+    }
+    guest->done.pending = false;
+    kiln_alarm_free(&guest->done.alarm);
+    if (guest->state != GUEST_ENDING) {
+        tell_done(guest);
+    }
+}
+
 static int on_done(kiln_guest *guest, const kiln_frame *frame)
 {
     kiln_verdict verdict;
@@ -216,9 +272,15 @@ static int on_done(kiln_guest *guest, const kiln_frame *frame)
     if (kiln_run_over(&guest->run)) {
         return -EPIPE;
     }
-    guest->awaited = 0;
     kiln_run_watch_cpu(&guest->run, guest->run.sandbox, 0);
-    guest->callbacks.on_done(guest->user, &verdict, cpu_ms, max_rss_bytes);
+    guest->done.verdict = verdict;
+    guest->done.cpu_ms = cpu_ms;
+    guest->done.max_rss_bytes = max_rss_bytes;
+    guest->limit = verdict.status == KILN_STATUS_ERROR ? kiln_run_limit_hit(&guest->run) : NULL;
+    if (guest->sweep || guest->limit != NULL) {
+        return begin_sweep(guest);
+    }
+    tell_done(guest);
     return 0;
 }
 
@@ -277,8 +339,9 @@ static int on_frame(kiln_guest *guest, const kiln_frame *frame)
     case KILN_FRAME_CLEAR:
         return on_output_frame(guest, frame);
     case KILN_FRAME_DONE:
-        return guest->awaited == frame->type ? on_done(guest, frame)
-                                             : bad_frame(guest, "DONE while no cell runs");
+        return guest->awaited == frame->type && !guest->done.pending
+                   ? on_done(guest, frame)
+                   : bad_frame(guest, "DONE while no cell runs");
     case KILN_FRAME_ANALYSIS:
         return guest->awaited == frame->type
                    ? on_analysis(guest, frame)
@@ -477,6 +540,9 @@ int kiln_guest_execute(kiln_guest *guest, const kiln_input *input, kiln_error *e
         json_decref(env);
         return kiln_error_set(err, EINVAL, "worker: an argument is not UTF-8");
     }
+    guest->sweep = false;
+    guest->limit = NULL;
+    kiln_run_forget_hits(&guest->run, guest->run.sandbox);
     uint32_t id = ++guest->request_id;
     json_error_t why;
     auto_json json_t *json = json_pack_ex(
@@ -518,6 +584,16 @@ void kiln_guest_interrupt(kiln_guest *guest)
     }
 }
 
+void kiln_guest_sweep(kiln_guest *guest)
+{
+    guest->sweep = true;
+}
+
+const char *kiln_guest_limit(const kiln_guest *guest)
+{
+    return guest->limit;
+}
+
 void kiln_guest_kill(kiln_guest *guest)
 {
     kiln_run_kill(&guest->run);
@@ -549,6 +625,7 @@ int kiln_guest_start(kiln_sandbox *sandbox, const kiln_limits *limits,
     made->user = user;
     made->run.on_output = on_output;
     made->run.on_ending = on_ending;
+    made->run.on_swept = on_swept;
     made->run.on_exit = on_exit_;
     made->run.release = release;
     made->poll = kiln_poll_new(sandbox->zygote->loop, ours, UV_READABLE, on_socket, made);

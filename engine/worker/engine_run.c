@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 
 enum {
@@ -111,6 +112,45 @@ void kiln_run_drain(kiln_run *run)
     kiln_run_unref(run);
 }
 
+/* ---- limits that were reached */
+
+static kiln_fullness fullness(const kiln_sandbox *sandbox)
+{
+    struct statvfs now;
+    if (sandbox->root_fd < 0 || fstatvfs(sandbox->root_fd, &now) < 0) {
+        return (kiln_fullness){false, false};
+    }
+    return (kiln_fullness){
+        .disk = now.f_blocks > 0 && now.f_bfree == 0,
+        .files = now.f_files > 0 && now.f_ffree == 0,
+    };
+}
+
+void kiln_run_forget_hits(kiln_run *run, kiln_sandbox *sandbox)
+{
+    if (sandbox->cgroup != NULL) {
+        kiln_cgroup_usage now;
+        kiln_cgroup_read_hits(sandbox->cgroup, &now);
+        run->before.oom_kills = now.oom_kills;
+        run->before.pids_refused = now.pids_refused;
+    }
+    run->fullness = fullness(sandbox);
+}
+
+const char *kiln_run_limit_hit(const kiln_run *run)
+{
+    kiln_cgroup_usage now = run->before;
+    kiln_fullness full = fullness(run->sandbox);
+    if (run->sandbox->cgroup != NULL) {
+        kiln_cgroup_read_hits(run->sandbox->cgroup, &now);
+    }
+    return now.oom_kills > run->before.oom_kills         ? "memory"
+           : now.pids_refused > run->before.pids_refused ? "processes"
+           : full.disk && !run->fullness.disk            ? "disk"
+           : full.files && !run->fullness.files          ? "files"
+                                                         : NULL;
+}
+
 /* ---- the end */
 
 static bool died_of(const kiln_run *run, int signal_number)
@@ -139,7 +179,7 @@ static void fill_usage(const kiln_run *run, const kiln_cgroup_usage *after, kiln
     }
 }
 
-static void fill_limits(const kiln_run *run, const kiln_cgroup_usage *after, kiln_exit *exit)
+static void fill_limits(const kiln_run *run, kiln_exit *exit)
 {
     if (ended_well(run)) {
         return;
@@ -149,10 +189,12 @@ static void fill_limits(const kiln_run *run, const kiln_cgroup_usage *after, kil
         double limit = (double)run->limits.cpu_ms * (died_of(run, SIGXCPU) ? 0.9 : 1.0);
         exit->cpu_exceeded |= exit->cpu_ms >= limit;
     }
-    if (after->oom_kills > run->before.oom_kills) {
-        exit->limit = "memory";
-    } else if (died_of(run, SIGXFSZ)) {
+    exit->limit = kiln_run_limit_hit(run);
+    if (died_of(run, SIGXFSZ) && exit->limit == NULL) {
         exit->limit = "file_size";
+    }
+    if (run->killing && exit->limit != NULL && strcmp(exit->limit, "memory") != 0) {
+        exit->limit = NULL; /* it had lived with that; we ended it, and the caller knows why */
     }
 }
 
@@ -182,7 +224,7 @@ static void finish(kiln_run *run, const char *lost)
         exit.exit_code = exit.exited ? WEXITSTATUS(run->report.status) : 0;
         exit.signal = exit.exited ? 0 : WTERMSIG(run->report.status);
         fill_usage(run, &after, &exit);
-        fill_limits(run, &after, &exit);
+        fill_limits(run, &exit);
     }
     if (run->report.error != 0) {
         exit.exited = false;
@@ -376,6 +418,7 @@ int kiln_run_start(kiln_run *run, kiln_sandbox *sandbox, kiln_control_type type,
     memcpy(payload->data, &head, sizeof(head));
     set_cgroup_limits(sandbox, &run->limits);
     kiln_sandbox_usage(sandbox, &run->before);
+    run->fullness = fullness(sandbox);
     int rc = start(run, sandbox, type, payload, stdin_fd, frame_fd, err);
     if (rc < 0) {
         stop_waiting(run);

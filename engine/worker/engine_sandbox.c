@@ -179,6 +179,10 @@ static void on_message(kiln_sandbox *sandbox, kiln_control_message *message)
         if (sandbox->run != NULL && sandbox->run->id == message->id) {
             kiln_run_exited(sandbox->run, message);
         }
+    } else if (message->type == KILN_CONTROL_SWEPT) {
+        if (sandbox->run != NULL && sandbox->run->on_swept != NULL) {
+            sandbox->run->on_swept(sandbox->run, message->id);
+        }
     } else if (message->type == KILN_CONTROL_FAILED) {
         kiln_error_set(&err, ECANCELED, "%.*s", (int)message->length, message->payload);
         kiln_sandbox_fail(sandbox, err.text);

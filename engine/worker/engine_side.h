@@ -92,6 +92,10 @@ int kiln_sandbox_send(kiln_sandbox *sandbox, kiln_control_type type, uint32_t id
 
 /* ---- engine_run.c: what programs and workers have in common */
 
+typedef struct kiln_fullness {
+    bool disk, files;
+} kiln_fullness;
+
 struct kiln_run {
     kiln_sandbox *sandbox; /* NULL once it is over */
     uint32_t id;
@@ -108,6 +112,7 @@ struct kiln_run {
     double cpu_from_ms;
     uint64_t started_ns;
     kiln_cgroup_usage before;
+    kiln_fullness fullness; /* of the file system, before */
     bool killing;
     bool timed_out;
     bool cpu_exceeded;
@@ -116,6 +121,7 @@ struct kiln_run {
     char *error;
     void (*on_output)(kiln_run *run, uint32_t stream, const char *data, size_t length);
     void (*on_ending)(kiln_run *run); /* or NULL; before the streams' rest is read */
+    void (*on_swept)(kiln_run *run, uint32_t id); /* or NULL */
     void (*on_exit)(kiln_run *run, const kiln_exit *exit); /* once, last */
     void (*release)(kiln_run *run);                        /* frees what it is part of */
 };
@@ -129,6 +135,11 @@ int kiln_run_start(kiln_run *run, kiln_sandbox *sandbox, kiln_control_type type,
 /* From now on: kills when the tree has used that much CPU time; 0: no more. Needs a
  * cgroup, without one only RLIMIT_CPU counts. 0 or -ENOMEM. */
 int kiln_run_watch_cpu(kiln_run *run, kiln_sandbox *sandbox, uint64_t limit_ms);
+/* From now on: what was reached before counts no more. */
+void kiln_run_forget_hits(kiln_run *run, kiln_sandbox *sandbox);
+/* A limit, by name, that was reached since then, or NULL. Whether it is why the code
+ * failed is the caller's guess: code may have dealt with it. */
+const char *kiln_run_limit_hit(const kiln_run *run);
 /* Reads both streams until they are empty, at most about a pipe's content. */
 void kiln_run_drain(kiln_run *run);
 void kiln_run_kill(kiln_run *run);

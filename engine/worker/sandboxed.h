@@ -94,6 +94,12 @@ int kiln_guest_execute(kiln_guest *guest, const kiln_input *input, kiln_error *e
 int kiln_guest_analyze(kiln_guest *guest, const char *code, size_t length, kiln_error *err);
 /* SIGINT. */
 void kiln_guest_interrupt(kiln_guest *guest);
+/* When the running cell ends, what it and earlier ones left running is killed before
+ * on_done comes; the worker and its state stay. */
+void kiln_guest_sweep(kiln_guest *guest);
+/* In on_done, of a cell that failed: the limit (memory, processes, disk, files) that its
+ * processes reached meanwhile, or NULL. Then they have been swept, too. */
+const char *kiln_guest_limit(const kiln_guest *guest);
 /* SIGKILL to all of its sandbox; on_exit still comes. `reason` becomes
  * exit->limit, or NULL; timed_out and cpu_exceeded are handed through. */
 void kiln_guest_kill(kiln_guest *guest);

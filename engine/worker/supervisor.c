@@ -8,11 +8,13 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
@@ -258,6 +260,58 @@ static void interrupt(const supervisor *self, uint32_t id)
     }
 }
 
+/* 0 at the end. */
+static pid_t next_process(DIR *proc)
+{
+    struct dirent *entry;
+    while ((entry = readdir(proc)) != NULL) {
+        long pid = strtol(entry->d_name, NULL, 10);
+        if (pid > 1) {
+            return (pid_t)pid;
+        }
+    }
+    return 0;
+}
+
+static void await_end(pid_t pid)
+{
+    enum { PATIENCE_MS = 200 }; /* then the engine's is nearly at its end, too */
+    auto_close int pidfd = pidfd_open(pid, 0);
+    struct pollfd end = {.fd = pidfd, .events = POLLIN};
+    if (pidfd >= 0) {
+        (void)poll(&end, 1, PATIENCE_MS);
+    }
+}
+
+/* What a cell left running, when its time was up or a limit was reached. Stopped first,
+ * all at once, the main process too: what forks faster than a list is read would get
+ * away. /proc is the session's own and shows each process of it, since a supervisor has
+ * CAP_SYS_PTRACE there. */
+static int sweep(supervisor *self, uint32_t id)
+{
+    if (self->running && self->main_pid > 0) {
+        kill(-1, SIGSTOP);
+        DIR *proc = opendir("/proc");
+        if (proc == NULL) {
+            return -errno;
+        }
+        for (pid_t pid = next_process(proc); pid != 0; pid = next_process(proc)) {
+            if (pid != self->main_pid) {
+                kill(pid, SIGKILL);
+            }
+        }
+        rewinddir(proc);
+        for (pid_t pid = next_process(proc); pid != 0; pid = next_process(proc)) {
+            if (pid != self->main_pid) {
+                await_end(pid);
+            }
+        }
+        closedir(proc);
+        kill(self->main_pid, SIGCONT);
+    }
+    return kiln_control_send(self->control, KILN_CONTROL_SWEPT, id, NULL, 0, NULL, 0, 0);
+}
+
 static uint64_t microseconds(const struct timeval *time)
 {
     return (uint64_t)time->tv_sec * 1000000 + (uint64_t)time->tv_usec;
@@ -339,6 +393,12 @@ static bool obey(supervisor *self)
         break;
     case KILN_CONTROL_INTERRUPT:
         interrupt(self, message.id);
+        break;
+    case KILN_CONTROL_SWEEP:
+        if (sweep(self, message.id) < 0) {
+            kiln_control_clear(&message);
+            return false;
+        }
         break;
     default:
         kiln_control_clear(&message);
