@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "sandbox/cgroup_detect.h"
 #include "sandbox/cgroup_files.h"
+#include "sandbox/cgroup_meter.h"
 #include "sandbox/steps.h"
 
 #include <dirent.h>
@@ -19,10 +20,14 @@
 
 struct kiln_cgroup {
     char name[80];
-    int folders[KILN_CGROUP_PLACES_MAX]; /* parallel to the layout's places */
-    int procs[KILN_CGROUP_PLACES_MAX];
+    int folders[KILN_CGROUP_PLACES_MAX]; /* parallel to the layout's places; -1: not used */
+    int procs[KILN_CGROUP_PLACES_MAX];   /* of those that are, `entered` of them */
+    int entered;
     int events[KILN_CGROUP_ROLES]; /* files that count the limits' hits; -1: not opened yet */
     int count;
+    kiln_cgroup_meter meter;
+    uint64_t cpus;   /* asked for */
+    bool keeps_cpus; /* and kept */
 };
 
 /* A group whose processes were killed and that the kernel still holds. */
@@ -43,7 +48,7 @@ static struct {
     bool moved_to_leaf;
     unsigned serial;
     struct dying *dying;
-} engine = {.tops = {-1, -1, -1}, .trees = {-1, -1, -1}};
+} engine = {.tops = {-1, -1, -1, -1}, .trees = {-1, -1, -1, -1}};
 
 static char *read_whole(const char *path)
 {
@@ -240,7 +245,9 @@ static int enable_v2(int top, kiln_error *err)
 {
     int rc = kiln_cgroup_enable_controllers(top);
     if (rc != -EBUSY) {
-        return rc < 0 ? kiln_error_errno(err, rc, "cgroup: v2 controllers are not delegated")
+        return rc < 0 ? kiln_error_errno(err, rc,
+                                         "cgroup: v2 controllers are not delegated (kiln check "
+                                         "says what to do)")
                       : 0;
     }
     char leaf[80];
@@ -262,9 +269,8 @@ static int enable_v2(int top, kiln_error *err)
         unlinkat(top, leaf, AT_REMOVEDIR);
         return kiln_error_errno(
             err, rc,
-            "cgroup: v2 group is shared with other processes; start the engine "
-            "in one of its own (systemd-run --scope -p Delegate=yes, with "
-            "--user when not root)");
+            "cgroup: the v2 group is shared with other processes (kiln check "
+            "says what to do)");
     }
     engine.moved_to_leaf = true;
     return 0;
@@ -284,9 +290,8 @@ static int open_place(int i, kiln_error *err)
         }
     }
     if (mkdirat(engine.tops[i], engine.tree_name, 0755) < 0) {
-        return kiln_error_errno(err, errno,
-                                "cgroup: making %s/%s",
-                                place->path, engine.tree_name);
+        return kiln_error_errno(err, errno, "cgroup: making %s/%s", place->path,
+                                engine.tree_name);
     }
     engine.trees[i] = open_folder(engine.tops[i], engine.tree_name);
     if (engine.trees[i] < 0) {
@@ -380,13 +385,14 @@ int kiln_cgroup_init(kiln_error *err)
 static void close_group(kiln_cgroup *group)
 {
     for (int i = 0; i < group->count; i++) {
-        if (group->procs[i] >= 0) {
-            close(group->procs[i]);
-        }
         if (group->folders[i] >= 0) {
             close(group->folders[i]);
         }
     }
+    for (int i = 0; i < group->entered; i++) {
+        close(group->procs[i]);
+    }
+    kiln_cgroup_meter_close(&group->meter);
     for (int role = 0; role < KILN_CGROUP_ROLES; role++) {
         if (group->events[role] >= 0) {
             close(group->events[role]);
@@ -395,10 +401,14 @@ static void close_group(kiln_cgroup *group)
     free(group);
 }
 
-static int make_folder(kiln_cgroup *group, int i, kiln_error *err)
+static int make_folder(kiln_cgroup *group, int i, const kiln_limits *limits, kiln_error *err)
 {
-    group->folders[i] = group->procs[i] = -1;
+    const kiln_cgroup_place *place = &engine.layout.places[i];
+    group->folders[i] = -1;
     group->count = i + 1;
+    if (limits->cpus == 0 && place->roles == 1U << KILN_CGROUP_CPU_QUOTA) {
+        return 0; /* to make it and to enter it costs as much as the others */
+    }
     if (mkdirat(engine.trees[i], group->name, 0755) < 0) {
         return kiln_error_errno(err, errno, "cgroup: making %s", group->name);
     }
@@ -406,10 +416,12 @@ static int make_folder(kiln_cgroup *group, int i, kiln_error *err)
     if (group->folders[i] < 0) {
         return kiln_error_errno(err, group->folders[i], "cgroup: opening %s", group->name);
     }
-    group->procs[i] = openat(group->folders[i], "cgroup.procs", O_WRONLY | O_CLOEXEC);
-    if (group->procs[i] < 0) {
+    kiln_cgroup_meter_open(&group->meter, group->folders[i], place->unified, place->roles);
+    int procs = openat(group->folders[i], "cgroup.procs", O_WRONLY | O_CLOEXEC);
+    if (procs < 0) {
         return kiln_error_errno(err, errno, "cgroup: opening %s/cgroup.procs", group->name);
     }
+    group->procs[group->entered++] = procs;
     return 0;
 }
 
@@ -429,6 +441,7 @@ kiln_cgroup *kiln_cgroup_create(const char *name, const kiln_limits *limits, kil
     for (int role = 0; role < KILN_CGROUP_ROLES; role++) {
         group->events[role] = -1;
     }
+    kiln_cgroup_meter_init(&group->meter);
     /* A number of its own: the group of an earlier session of this name may still be
      * dying. And no name from outside becomes a path. */
     int used = snprintf(group->name, sizeof(group->name), "%u-%.60s", ++engine.serial, name);
@@ -439,7 +452,7 @@ kiln_cgroup *kiln_cgroup_create(const char *name, const kiln_limits *limits, kil
     }
     int rc = 0;
     for (int i = 0; rc == 0 && i < engine.layout.count; i++) {
-        rc = make_folder(group, i, err);
+        rc = make_folder(group, i, limits, err);
     }
     if (rc == 0) {
         rc = kiln_cgroup_set_limits(group, limits, err);
@@ -453,7 +466,7 @@ kiln_cgroup *kiln_cgroup_create(const char *name, const kiln_limits *limits, kil
 
 void kiln_cgroup_describe(char *text, size_t size)
 {
-    static const char *const names[] = {"memory", "pids", "cpuacct"};
+    static const char *const names[] = {"memory", "pids", "cpuacct", "cpu"};
     size_t used = 0;
     text[0] = '\0';
     for (int i = 0; i < engine.layout.count; i++) {
@@ -470,20 +483,58 @@ void kiln_cgroup_describe(char *text, size_t size)
 
 const int *kiln_cgroup_fds(const kiln_cgroup *group, int *count)
 {
-    *count = group->count;
+    *count = group->entered;
     return group->procs;
+}
+
+/* Not an error of the whole group: memory and processes matter more. */
+static void limit_cpus(kiln_cgroup *group, uint64_t cpus)
+{
+    if (cpus == group->cpus) {
+        return;
+    }
+    group->cpus = cpus;
+    group->keeps_cpus = false;
+    for (int i = 0; i < group->count; i++) {
+        const kiln_cgroup_place *place = &engine.layout.places[i];
+        if (group->folders[i] >= 0 && (place->roles & (1U << KILN_CGROUP_CPU_QUOTA)) != 0 &&
+            kiln_cgroup_write_cpus(group->folders[i], place->unified, cpus) == 0) {
+            group->keeps_cpus = true;
+        }
+    }
+}
+
+bool kiln_cgroup_keeps_cpus(const kiln_cgroup *group)
+{
+    return group->cpus == 0 || group->keeps_cpus;
+}
+
+bool kiln_cgroup_begin(kiln_cgroup *group, kiln_cgroup_usage *usage)
+{
+    kiln_cgroup_meter_reset(&group->meter);
+    kiln_cgroup_meter_read(&group->meter, usage);
+    return group->meter.memory_resets;
+}
+
+void kiln_cgroup_measure(const kiln_cgroup *group, kiln_cgroup_usage *usage)
+{
+    kiln_cgroup_meter_read(&group->meter, usage);
 }
 
 int kiln_cgroup_set_limits(kiln_cgroup *group, const kiln_limits *limits, kiln_error *err)
 {
     for (int i = 0; i < group->count; i++) {
         const kiln_cgroup_place *place = &engine.layout.places[i];
+        if (group->folders[i] < 0) {
+            continue;
+        }
         int rc = kiln_cgroup_write_limits(group->folders[i], place->unified, place->roles,
                                           limits, err);
         if (rc < 0) {
             return rc;
         }
     }
+    limit_cpus(group, limits->cpus);
     return 0;
 }
 
@@ -492,7 +543,9 @@ void kiln_cgroup_read(const kiln_cgroup *group, kiln_cgroup_usage *usage)
     *usage = (kiln_cgroup_usage){.cpu_ms = -1};
     for (int i = 0; i < group->count; i++) {
         const kiln_cgroup_place *place = &engine.layout.places[i];
-        kiln_cgroup_read_usage(group->folders[i], place->unified, place->roles, usage);
+        if (group->folders[i] >= 0) {
+            kiln_cgroup_read_usage(group->folders[i], place->unified, place->roles, usage);
+        }
     }
 }
 

@@ -137,6 +137,8 @@ static void try_landlock(const kiln_sandbox_policy *policy, finding *found)
     }
 }
 
+/* In this process, unlike the others: a child finds its parent in the group that it has
+ * to move out of, and what the parent made for itself already. */
 static void try_cgroup(const kiln_sandbox_policy *policy, finding *found)
 {
     (void)policy;
@@ -147,7 +149,6 @@ static void try_cgroup(const kiln_sandbox_policy *policy, finding *found)
         kiln_cgroup_describe(text, sizeof(text));
     }
     say(found, rc, &err, text);
-    kiln_cgroup_leave();
 }
 
 static void try_uids(const kiln_sandbox_policy *policy, finding *found)
@@ -176,8 +177,9 @@ static const struct {
     {"landlock", KILN_LAYER_LANDLOCK, try_landlock,
      "use Linux 5.13 or newer (6.12 for sockets and signals) with landlock in lsm="},
     {"cgroup", KILN_LAYER_CGROUP, try_cgroup,
-     "run as root, or with systemd-run --user --scope -p Delegate=yes; until then limits are "
-     "rlimits and the engine's watch"},
+     "start it in a group of its own that may be written: systemd-run --scope -p Delegate=yes "
+     "kiln ... as root, systemd-run --user --scope -p Delegate=yes kiln ... as a user; until "
+     "then limits are rlimits and the engine's watch"},
     {"uids", KILN_LAYER_UIDS, try_uids, "run as root with [sandbox] uids = FIRST-LAST"},
 };
 
@@ -186,7 +188,11 @@ json_t *kiln_sandbox_probe(const kiln_sandbox_policy *policy, kiln_error *err)
     auto_json json_t *list = json_array();
     for (size_t i = 0; list != NULL && i < sizeof(layers) / sizeof(layers[0]); i++) {
         finding found;
-        try_in_child(layers[i].attempt, policy, &found);
+        if (layers[i].layer == KILN_LAYER_CGROUP) {
+            try_cgroup(policy, &found);
+        } else {
+            try_in_child(layers[i].attempt, policy, &found);
+        }
         json_t *entry = json_pack(
             "{s:s, s:b, s:b, s:s, s:s?}", "layer", layers[i].name, "available", found.available,
             "required", (policy->required & layers[i].layer) != 0, "detail", found.detail,
