@@ -13,6 +13,7 @@ static const struct {
     {"memory", KILN_CGROUP_MEMORY},
     {"pids", KILN_CGROUP_PIDS},
     {"cpuacct", KILN_CGROUP_CPU_USAGE},
+    {"cpu", KILN_CGROUP_CPU_QUOTA},
 };
 enum { CONTROLLERS = sizeof(controllers) / sizeof(controllers[0]) };
 

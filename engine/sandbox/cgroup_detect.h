@@ -10,6 +10,7 @@ typedef enum kiln_cgroup_role {
     KILN_CGROUP_MEMORY,
     KILN_CGROUP_PIDS,
     KILN_CGROUP_CPU_USAGE, /* v1 cpuacct */
+    KILN_CGROUP_CPU_QUOTA, /* v1 cpu */
     KILN_CGROUP_ROLES,
 } kiln_cgroup_role;
 
@@ -20,7 +21,7 @@ typedef struct kiln_cgroup_place {
     bool unified;   /* v2 */
 } kiln_cgroup_place;
 
-enum { KILN_CGROUP_PLACES_MAX = 3 };
+enum { KILN_CGROUP_PLACES_MAX = 4 };
 
 typedef struct kiln_cgroup_layout {
     kiln_cgroup_place places[KILN_CGROUP_PLACES_MAX];

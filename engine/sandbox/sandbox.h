@@ -120,7 +120,7 @@ typedef struct kiln_cgroup_usage {
     double cpu_ms;             /* < 0: unknown */
     uint64_t max_memory_bytes; /* peak; 0: unknown */
     uint64_t oom_kills;
-    uint64_t pids_refused; /* forks that the processes limit refused */
+    uint64_t pids_refused;  /* forks that the processes limit refused */
     uint64_t max_processes; /* most at one time, ever; 0: unknown */
 } kiln_cgroup_usage;
 

@@ -2,6 +2,7 @@
  * folder; and, where this machine gives groups, a real one. */
 #include "sandbox/cgroup_detect.h"
 #include "sandbox/cgroup_files.h"
+#include "sandbox/cgroup_meter.h"
 #include "sandbox/sandbox.h"
 
 #include <errno.h>
@@ -24,6 +25,7 @@ enum {
     MEMORY = 1 << KILN_CGROUP_MEMORY,
     PIDS = 1 << KILN_CGROUP_PIDS,
     USAGE = 1 << KILN_CGROUP_CPU_USAGE,
+    QUOTA = 1 << KILN_CGROUP_CPU_QUOTA,
 };
 
 static kiln_cgroup_layout parse(const char *mountinfo, const char *cgroup, int expected)
@@ -42,7 +44,7 @@ static void pure_v2(void **state)
         "0::/user.slice/user-1000.slice/session-2.scope\n", 0);
     assert_int_equal(l.count, 1);
     assert_true(l.places[0].unified);
-    assert_int_equal(l.places[0].roles, MEMORY | PIDS | USAGE);
+    assert_int_equal(l.places[0].roles, MEMORY | PIDS | USAGE | QUOTA);
     assert_string_equal(l.places[0].path,
                         "/sys/fs/cgroup/user.slice/user-1000.slice/session-2.scope");
 }
@@ -60,7 +62,7 @@ static void v1_and_hybrid(void **state)
     assert_string_equal(l.places[0].path, "/sys/fs/cgroup/memory/a/b");
     assert_int_equal(l.places[0].roles, MEMORY);
     assert_string_equal(l.places[1].path, "/sys/fs/cgroup/cpu,cpuacct/c");
-    assert_int_equal(l.places[1].roles, USAGE);
+    assert_int_equal(l.places[1].roles, USAGE | QUOTA);
     assert_string_equal(l.places[2].path, "/mnt/p");
     assert_false(l.places[2].unified);
 }
@@ -136,6 +138,12 @@ static int remove_folder(void **state)
                                         "memory.events",
                                         "pids.events",
                                         "cpu.stat",
+                                        "cpu.max",
+                                        "cpu.cfs_period_us",
+                                        "cpu.cfs_quota_us",
+                                        "pids.peak",
+                                        "cpuacct.usage",
+                                        "memory.max_usage_in_bytes",
                                         "cgroup.kill",
                                         "cgroup.controllers",
                                         "cgroup.subtree_control",
@@ -184,6 +192,58 @@ static void v2_files(void **state)
     assert_int_equal(kiln_cgroup_enable_controllers(at->fd), 0);
     put(at, "cgroup.controllers", "cpu\n");
     assert_int_equal(kiln_cgroup_enable_controllers(at->fd), -ENOTSUP);
+}
+
+static void share_of_the_cpus(void **state)
+{
+    folder *at = *state;
+    put(at, "cpu.max", "");
+    assert_int_equal(kiln_cgroup_write_cpus(at->fd, true, 1500), 0);
+    expect(at, "cpu.max", "150000 100000");
+    put(at, "cpu.max", "");
+    assert_int_equal(kiln_cgroup_write_cpus(at->fd, true, 0), 0);
+    expect(at, "cpu.max", "max");
+    assert_int_equal(kiln_cgroup_write_cpus(at->fd, false, 10), -ENOENT);
+    put(at, "cpu.cfs_period_us", "");
+    put(at, "cpu.cfs_quota_us", "");
+    assert_int_equal(kiln_cgroup_write_cpus(at->fd, false, 10), 0);
+    expect(at, "cpu.cfs_period_us", "100000");
+    expect(at, "cpu.cfs_quota_us", "1000");
+    put(at, "cpu.cfs_quota_us", "");
+    assert_int_equal(kiln_cgroup_write_cpus(at->fd, false, 0), 0);
+    expect(at, "cpu.cfs_quota_us", "-1");
+}
+
+static void meters(void **state)
+{
+    folder *at = *state;
+    kiln_cgroup_meter meter;
+    kiln_cgroup_usage usage;
+    kiln_cgroup_meter_init(&meter);
+    kiln_cgroup_meter_open(&meter, at->fd, true, MEMORY | PIDS | USAGE);
+    kiln_cgroup_meter_reset(&meter);
+    kiln_cgroup_meter_read(&meter, &usage);
+    assert_true(usage.cpu_ms < 0 && usage.max_memory_bytes == 0 && usage.max_processes == 0);
+    put(at, "memory.peak", "8192\n");
+    put(at, "pids.peak", "7\n");
+    put(at, "cpu.stat", "usage_usec 1500\nuser_usec 1000\n");
+    kiln_cgroup_meter_open(&meter, at->fd, true, MEMORY | PIDS | USAGE);
+    kiln_cgroup_meter_read(&meter, &usage);
+    assert_true(usage.cpu_ms > 1.4 && usage.cpu_ms < 1.6);
+    assert_int_equal(usage.max_memory_bytes, 8192);
+    assert_int_equal(usage.max_processes, 7);
+    assert_true(meter.memory_resets);
+    kiln_cgroup_meter_reset(&meter);
+    expect(at, "memory.peak", "0192\n"); /* where the kernel would begin anew */
+    kiln_cgroup_meter_close(&meter);
+
+    put(at, "memory.max_usage_in_bytes", "4096\n");
+    put(at, "cpuacct.usage", "2500000\n");
+    kiln_cgroup_meter_open(&meter, at->fd, false, MEMORY | USAGE);
+    kiln_cgroup_meter_read(&meter, &usage);
+    assert_true(usage.cpu_ms > 2.4 && usage.cpu_ms < 2.6);
+    assert_int_equal(usage.max_memory_bytes, 4096);
+    kiln_cgroup_meter_close(&meter);
 }
 
 static void limits_that_cannot_be_written(void **state)
@@ -297,6 +357,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(v2_files, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(limits_that_cannot_be_written, make_folder,
                                         remove_folder),
+        cmocka_unit_test_setup_teardown(share_of_the_cpus, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(meters, make_folder, remove_folder),
         cmocka_unit_test(without_init),
         cmocka_unit_test(real_group),
     };
