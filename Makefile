@@ -19,6 +19,7 @@ endif
 Q := $(if $(V),,@)
 SAY = $(if $(V),@:,@printf '  %-5s %s\n')
 
+comma := ,
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 .DELETE_ON_ERROR:
@@ -36,6 +37,7 @@ PACKAGES_BENCH = $(PACKAGES_TEST) bubblewrap jupyter-nbconvert jupyter-core pyth
   python3-nbclient python3-jupyter-client
 PACKAGES_REAL = $(PACKAGES_BENCH) python-skimage-doc python-sklearn-doc python-statsmodels-doc \
   libpython3.11-testsuite python3-skimage python3-sklearn python3-statsmodels
+PACKAGES_V2 = $(PACKAGES_TEST) qemu-system-x86 seabios busybox-static cpio bash util-linux
 
 # ---------------------------------------------------------------------- flags
 PKGS = luajit libuv jansson libsodium libseccomp inih
@@ -58,7 +60,7 @@ PKG_CFLAGS = $(call once,PKG_CFLAGS,pkg-config --cflags $(PKGS))
 PKG_LIBS = $(call once,PKG_LIBS,pkg-config --libs $(PKGS); echo -lm)
 CMOCKA = $(call once,CMOCKA,pkg-config --cflags --libs cmocka)
 PYTHON_CFLAGS = $(call once,PYTHON_CFLAGS,$(PYTHON_CONFIG) --includes | sed 's/-I/-isystem /g')
-PYTHON_LIBS = $(call once,PYTHON_LIBS,$(PYTHON_CONFIG) --embed --ldflags)
+PYTHON_ARCHIVE = $(call once,PYTHON_ARCHIVE,ls $$($(PYTHON_CONFIG) --configdir)/libpython3*[0-9].a)
 
 COMMON = -std=gnu17 -D_GNU_SOURCE $(WARNINGS) $(HARDENING) $(CPPFLAGS) $(CFLAGS) -MMD -MP
 ENGINE_CFLAGS = $(COMMON) -fPIE -fvisibility=hidden -Iengine -Iengine/include
@@ -71,6 +73,7 @@ PLUGIN_CFLAGS = $(COMMON) -fPIC -fvisibility=hidden -Iengine/include -I$(@D:$(BU
 ENGINE_SOURCES := $(wildcard engine/*/*.c)
 ENGINE_OBJECTS := $(ENGINE_SOURCES:%.c=$(BUILD)/%.o)
 MAIN := $(BUILD)/engine/cli/main.o
+STANDALONE := $(BUILD)/engine/worker/standalone_main.o
 PLUGINS := $(notdir $(patsubst %/,%,$(dir $(wildcard plugins/*/*.c))))
 PLUGINS := $(sort $(PLUGINS))
 PLUGIN_SOURCES := $(wildcard plugins/*/*.c)
@@ -83,7 +86,7 @@ HEADERS := $(wildcard engine/*/*.h engine/include/kiln/*.h plugins/*/*.h t/*/*.h
 C_SOURCES := $(ENGINE_SOURCES) $(PLUGIN_SOURCES) $(wildcard t/*/*.c)
 
 # ---------------------------------------------------------------------- build
-all: $(BUILD)/kiln $(PLUGINS:%=$(BUILD)/plugins/%.so)
+all: $(BUILD)/kiln $(PLUGINS:%=$(BUILD)/plugins/%.so) $(BUILD)/plugins/interpreter.worker
 
 $(BUILD)/kiln: $(MAIN) $(BUILD)/libkiln.a
 	$(SAY) LINK $@
@@ -91,7 +94,7 @@ $(BUILD)/kiln: $(MAIN) $(BUILD)/libkiln.a
 
 # For the unit tests, fuzzers and benchmarks as much as for kiln itself. Made
 # anew each time, so that a deleted source leaves no object behind.
-$(BUILD)/libkiln.a: $(filter-out $(MAIN),$(ENGINE_OBJECTS))
+$(BUILD)/libkiln.a: $(filter-out $(MAIN) $(STANDALONE),$(ENGINE_OBJECTS))
 	@rm -f $@
 	$(SAY) AR $@
 	$(Q)$(AR) rcs $@ $^
@@ -113,14 +116,21 @@ INTERPRETER_PY := $(filter-out %/freeze.py,$(wildcard $(INTERPRETER)/*.py))
 BYTECODE := $(BUILD)/$(INTERPRETER)/interpreter_bytecode.h
 $(BUILD)/$(INTERPRETER)/%.o: PLUGIN_CFLAGS += $(PYTHON_CFLAGS)
 $(patsubst %.c,$(BUILD)/%.o,$(wildcard $(INTERPRETER)/*.c)): $(INTERPRETER_PY) $(BYTECODE)
-$(BUILD)/plugins/interpreter.so: PLUGIN_LIBS = $(PYTHON_LIBS)
+# Its worker half is a program with libpython in it, as python3 is: linked at a fixed
+# place and exporting what extension modules look for.
+INTERPRETER_WORKER := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/interpreter.c,$(wildcard $(INTERPRETER)/*.c)))
+$(BUILD)/plugins/interpreter.worker: $(STANDALONE) $(INTERPRETER_WORKER) $(BUILD)/libkiln.a
+	$(SAY) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(filter-out -Wl$(comma)-z$(comma)defs,$(HARDENING_LD)) $(LDFLAGS) -no-pie \
+	  -Wl,--export-dynamic -o $@ $^ -Wl,--whole-archive $(PYTHON_ARCHIVE) -Wl,--no-whole-archive \
+	  -lexpat -lz -ldl $(PKG_LIBS)
 $(BYTECODE): $(INTERPRETER)/freeze.py $(INTERPRETER_PY) Makefile
 	@mkdir -p $(@D)
 	$(SAY) GEN $@
 	$(Q)$(PYTHON) $< $(INTERPRETER_PY) >$@
 
 define plugin
-$(BUILD)/plugins/$(1).so: $(patsubst %.c,$(BUILD)/%.o,$(wildcard plugins/$(1)/*.c))
+$(BUILD)/plugins/$(1).so: $(filter-out $(INTERPRETER_WORKER),$(patsubst %.c,$(BUILD)/%.o,$(wildcard plugins/$(1)/*.c)))
 	$$(SAY) LINK $$@
 	$$(Q)$$(CC) $$(CFLAGS) $$(HARDENING_LD) $$(LDFLAGS) -shared -o $$@ $$^ $$(PLUGIN_LIBS)
 endef
@@ -134,7 +144,6 @@ $(BUILD)/t/plugins/%.so: t/plugins/%.c t/plugins/bad.h Makefile
 	  -shared -o $@ $< $(STUB)
 
 # A library to link with, that is gone when the plugin is loaded.
-comma := ,
 $(BUILD)/t/plugins/missing_library.so: $(BUILD)/t/stub/libkiln-test-stub.so
 $(BUILD)/t/plugins/missing_library.so: STUB = $(BUILD)/t/stub/libkiln-test-stub.so
 $(BUILD)/t/stub/libkiln-test-stub.so: Makefile
@@ -184,6 +193,12 @@ sanitize: packages-test
 	@$(SANITIZERS) KILN_SANITIZE=1 $(SUBMAKE) BUILD=$(BUILD)/sanitize SANITIZE=address,undefined \
 	  CFLAGS='-O1 -g' suite
 
+# In a machine of its own, under qemu's emulation: a kernel with cgroup v2 alone. Not a
+# part of `make test`: it downloads Debian's kernel and takes a minute or more.
+test-v2: packages-v2
+	@$(SUBMAKE) all $(BUILD)/t/unit/cgroup_test
+	@KILN_BUILD=$(BUILD) MAKEFLAGS= MAKELEVEL= prove --exec '' $(PROVE_FLAGS) t/v2/run
+
 coverage: packages-test
 	@.make/packages gcovr
 	@$(SUBMAKE) BUILD=$(BUILD)/coverage COVERAGE=1 CFLAGS='-O0 -g' suite
@@ -194,7 +209,8 @@ install: all
 	  $(DESTDIR)$(PREFIX)/share/kiln/conf $(DESTDIR)$(PREFIX)/share/kiln/scripts \
 	  $(DESTDIR)$(PREFIX)/include/kiln
 	install -m 755 $(BUILD)/kiln $(DESTDIR)$(PREFIX)/bin/kiln
-	install -m 755 $(PLUGINS:%=$(BUILD)/plugins/%.so) $(DESTDIR)$(PREFIX)/lib/kiln/plugins
+	install -m 755 $(PLUGINS:%=$(BUILD)/plugins/%.so) $(BUILD)/plugins/interpreter.worker \
+	  $(DESTDIR)$(PREFIX)/lib/kiln/plugins
 	install -m 644 $(wildcard conf/*.ini) $(DESTDIR)$(PREFIX)/share/kiln/conf
 	install -m 644 $(wildcard scripts/*.lua) $(DESTDIR)$(PREFIX)/share/kiln/scripts
 	install -m 644 engine/include/kiln/plugin.h $(DESTDIR)$(PREFIX)/include/kiln
@@ -269,13 +285,14 @@ help:
 	@echo 'make lint      clang-format, clang-tidy, cppcheck'
 	@echo 'make format    clang-format, in place'
 	@echo 'make sanitize  the tests under ASan and UBSan'
+	@echo 'make test-v2   kiln under cgroup v2, in a machine that qemu emulates'
 	@echo 'make fuzz      each decoder for FUZZ_SECONDS=30'
 	@echo 'make bench     the cost, beside floors, peers and targets'
 	@echo 'make real      notebooks that others wrote, beside jupyter nbconvert'
 	@echo 'make coverage  line coverage of the tests'
 	@echo 'make clean'
 
-.PHONY: all run test suite sanitize coverage install clean lint format lint-format lint-cppcheck \
+.PHONY: all run test test-v2 suite sanitize coverage install clean lint format lint-format lint-cppcheck \
   lint-scripts fuzz fuzz-run bench real help
 -include $(ENGINE_OBJECTS:.o=.d) $(PLUGIN_SOURCES:%.c=$(BUILD)/%.d) $(UNITS:=.d) \
   $(TEST_PLUGINS:.so=.d) $(BENCHES:=.d) $(FUZZERS:=.d)

@@ -296,7 +296,9 @@ int kiln_backend_zygote(kiln_backend *backend, kiln_zygote **zygote, kiln_error 
         const kiln_backends_spec *all = &backend->all->spec;
         kiln_zygote_spec spec = {
             .loop = all->loop,
-            .executable = all->executable,
+            .executable = worker && backend->loaded->worker_program != NULL
+                              ? backend->loaded->worker_program
+                              : all->executable,
             .plugin = worker ? backend->loaded->path : NULL,
             .options = worker ? (const char *const *)backend->option_words : NULL,
             .policy = all->sandbox,

@@ -4,7 +4,9 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The structs of ABI 1.0: what every plugin has at the least. */
 #define PLUGIN_SIZE_1_0 (offsetof(kiln_plugin, interrupt) + sizeof(void *))
@@ -37,17 +39,25 @@ static int missing(const char *path, const char *capability, const char *callbac
                           path, capability, callback);
 }
 
-static int check_worker(const char *path, const kiln_plugin *plugin, const kiln_worker *worker,
-                        kiln_error *err)
+static int check_worker(kiln_loaded_plugin *loaded, kiln_error *err)
 {
-    if (!(plugin->capabilities & KILN_CAP_WORKER)) {
-        return plugin->capabilities & KILN_CAP_ANALYZE
-                   ? missing(path, "ANALYZE", "worker.analyze", err)
-                   : 0;
+    const char *path = loaded->path;
+    uint64_t capabilities = loaded->plugin.capabilities;
+    const kiln_worker *worker = &loaded->worker;
+    if (!(capabilities & KILN_CAP_WORKER)) {
+        return capabilities & KILN_CAP_ANALYZE ? missing(path, "ANALYZE", "worker.analyze", err)
+                                               : 0;
     }
-    if (plugin->worker == NULL) {
-        return missing(path, "WORKER", "worker", err);
+    if (loaded->plugin.worker == NULL) { /* then its own program checks the rest */
+        if (access(loaded->worker_program, X_OK) == 0) {
+            return 0;
+        }
+        return kiln_error_set(err, EINVAL,
+                              "%s: capability WORKER needs the callback worker or the program "
+                              "%s, and neither is there",
+                              path, loaded->worker_program);
     }
+    free(kiln_steal(loaded->worker_program));
     if (worker->preload == NULL) {
         return missing(path, "WORKER", "worker.preload", err);
     }
@@ -57,10 +67,21 @@ static int check_worker(const char *path, const kiln_plugin *plugin, const kiln_
     if (worker->execute == NULL) {
         return missing(path, "WORKER", "worker.execute", err);
     }
-    if ((plugin->capabilities & KILN_CAP_ANALYZE) && worker->analyze == NULL) {
+    if ((capabilities & KILN_CAP_ANALYZE) && worker->analyze == NULL) {
         return missing(path, "ANALYZE", "worker.analyze", err);
     }
     return 0;
+}
+
+/* ".../interpreter.so" -> ".../interpreter.worker" */
+static char *worker_program(const char *path)
+{
+    const char *base = strrchr(path, '/');
+    base = base != NULL ? base + 1 : path;
+    char *program = NULL;
+    int length = (int)strcspn(base, ".");
+    return asprintf(&program, "%.*s.worker", (int)(base - path) + length, path) < 0 ? NULL
+                                                                                    : program;
 }
 
 static int check_callbacks(const char *path, const kiln_plugin *plugin, kiln_error *err)
@@ -176,7 +197,7 @@ static int open_and_check(kiln_loaded_plugin *loaded, bool global, unsigned note
     }
     rc = check_name(path, &loaded->plugin, err);
     rc = rc < 0 ? rc : check_callbacks(path, &loaded->plugin, err);
-    rc = rc < 0 ? rc : check_worker(path, &loaded->plugin, &loaded->worker, err);
+    rc = rc < 0 ? rc : check_worker(loaded, err);
     return rc < 0 ? rc : check_options(path, &loaded->plugin, err);
 }
 
@@ -189,8 +210,9 @@ int kiln_plugin_load(const char *path, bool global, kiln_loaded_plugin **out, ki
         return rc;
     }
     kiln_loaded_plugin *loaded = calloc(1, sizeof(*loaded));
-    if (loaded == NULL || (loaded->path = strdup(path)) == NULL) {
-        free(loaded);
+    if (loaded == NULL || (loaded->path = strdup(path)) == NULL ||
+        (loaded->worker_program = worker_program(path)) == NULL) {
+        kiln_plugin_unload(loaded);
         return kiln_error_set(err, ENOMEM, "%s: out of memory", path);
     }
     rc = open_and_check(loaded, global, major, minor, err);
@@ -211,5 +233,6 @@ void kiln_plugin_unload(kiln_loaded_plugin *loaded)
         dlclose(loaded->handle);
     }
     free(loaded->path);
+    free(loaded->worker_program);
     free(loaded);
 }

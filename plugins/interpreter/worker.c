@@ -263,10 +263,12 @@ static int analyze(const char *code, size_t length, const char **json)
     return *json ? 0 : -1;
 }
 
-const kiln_worker kiln_interpreter_worker = {
+static const kiln_worker worker = {
     .size = sizeof(kiln_worker),
     .preload = preload,
     .start = start,
     .execute = execute,
     .analyze = analyze,
 };
+
+KILN_WORKER(worker)

@@ -6,8 +6,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-extern const kiln_worker kiln_interpreter_worker;
-
 /* sources.c: one of the embedded Python files, NUL-terminated, or NULL. */
 const char *kiln_embedded_source(const char *name, size_t *length);
 /* The same compiled (marshalled bytecode of the libpython that this was built

@@ -10,7 +10,10 @@
  *   the worker half  `kiln_worker`, called in processes of its own. For a
  *                    language that can be embedded it is all one needs: the
  *                    engine does the zygote, the sessions, the confinement
- *                    and the frames, and the engine half can stay empty.
+ *                    and the frames, and the engine half can stay empty. It is
+ *                    in the same object, or in a program of its own beside it,
+ *                    NAME.worker, so that the engine need not load what only
+ *                    workers use.
  *
  * Every function is marked with its thread:
  *   [loop]   the engine's loop thread
@@ -306,8 +309,8 @@ enum kiln_capability {
     KILN_CAP_SESSIONS = 1 << 1,  /* keeps state from execution to execution: requires
                                     session_open and session_close, or a worker */
     KILN_CAP_INTERRUPT = 1 << 2, /* requires interrupt, or a worker */
-    KILN_CAP_WORKER = 1 << 3,    /* requires worker with preload, start, execute */
-    KILN_CAP_ANALYZE = 1 << 4,   /* requires worker with analyze */
+    KILN_CAP_WORKER = 1 << 3,    /* requires a worker with preload, start, execute */
+    KILN_CAP_ANALYZE = 1 << 4,   /* requires a worker with analyze */
     KILN_CAP_PLAN = 1 << 5,      /* runs nothing: no sandbox is made for its sessions */
 };
 
@@ -341,7 +344,7 @@ typedef struct kiln_plugin {
     const char *summary; /* one line */
     const char *const *languages;
     const kiln_option *options; /* NULL: none */
-    const kiln_worker *worker;  /* NULL: none */
+    const kiln_worker *worker;  /* NULL: none, or with KILN_CAP_WORKER: in NAME.worker */
 
     /* [loop] Optional. Called once before anything else. `host` lives until fini
      * has returned. *self is handed to every other call. 0, or negative with
@@ -390,6 +393,15 @@ typedef struct kiln_note {
     KILN_EXPORT const kiln_plugin *kiln_plugin_entry(void)                                     \
     {                                                                                          \
         return &(plugin_struct);                                                               \
+    }
+
+/* In the sources of NAME.worker, which is linked with the engine's libkiln.a and
+ * standalone_main.o: KILN_WORKER(the_struct) */
+#define KILN_WORKER(worker_struct)                                                             \
+    const kiln_worker *kiln_worker_entry(void);                                                \
+    const kiln_worker *kiln_worker_entry(void)                                                 \
+    {                                                                                          \
+        return &(worker_struct);                                                               \
     }
 
 #ifdef __cplusplus
