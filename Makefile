@@ -28,7 +28,8 @@ SHELL := /bin/bash
 # ------------------------------------------------------------------- packages
 # Debian's names. What is asked for is what a goal uses, and no more.
 PACKAGES_RUN = gcc libc6-dev make pkg-config bash python3 libpython3-dev python3-matplotlib \
-  libluajit-5.1-dev libuv1-dev libjansson-dev libsodium-dev libseccomp-dev libinih-dev
+  libluajit-5.1-dev libuv1-dev libjansson-dev libsodium-dev libseccomp-dev libinih-dev \
+  libhttp-parser-dev
 PACKAGES_TEST = $(PACKAGES_RUN) luajit perl libcmocka-dev python3-nbformat python3-numpy \
   python3-pandas lua5.4 $(if $(shell command -v node),,nodejs)
 PACKAGES_LINT = $(PACKAGES_TEST) clang clang-format clang-tidy cppcheck
@@ -57,7 +58,7 @@ endif
 # Asked once, when the first recipe needs it: the packages may have just come.
 once = $(eval $(1) := $(shell $(2)))$($(1))
 PKG_CFLAGS = $(call once,PKG_CFLAGS,pkg-config --cflags $(PKGS))
-PKG_LIBS = $(call once,PKG_LIBS,pkg-config --libs $(PKGS); echo -lm)
+PKG_LIBS = $(call once,PKG_LIBS,pkg-config --libs $(PKGS); echo -lhttp_parser -lm)
 CMOCKA = $(call once,CMOCKA,pkg-config --cflags --libs cmocka)
 PYTHON_CFLAGS = $(call once,PYTHON_CFLAGS,$(PYTHON_CONFIG) --includes | sed 's/-I/-isystem /g')
 PYTHON_ARCHIVE = $(call once,PYTHON_ARCHIVE,ls $$($(PYTHON_CONFIG) --configdir)/libpython3*[0-9].a)

@@ -11,7 +11,7 @@
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
 static const char *const layers[] = {
     "namespaces", "seccomp", "no_new_privs", "landlock", "cgroup", "uids", NULL};
-static const char *const networks[] = {"none", NULL};
+static const char *const networks[] = {"none", "host", "proxy", NULL};
 static const char *const failures[] = {"unavailable", "denied", NULL};
 
 static const kiln_key engine_keys[] = {
@@ -73,7 +73,17 @@ static const kiln_key sandbox_keys[] = {
      "landlock cgroup uids. The others are used where the machine has them: see `kiln check`.",
      0, 0, layers},
     {"network", KILN_TYPE_CHOICE, 0, "none",
-     "none: code reaches no network. There is no other kind yet.", 0, 0, networks},
+     "none: code reaches no network. proxy: what `allow` lists, through HTTP_PROXY and the "
+     "like\n"
+     "in its environment (HTTP, and CONNECT for HTTPS). host: the whole network of this "
+     "machine,\n"
+     "its loopback and abstract Unix sockets included; nothing is refused or told.",
+     0, 0, networks},
+    {"allow", KILN_OPTION_LIST, KILN_KEY_EMPTY | KILN_KEY_UNIQUE, "",
+     "With network = proxy: example.org:443 *.example.org:443 10.0.0.5:8080 [fd00::5]:80. A "
+     "name\n"
+     "may only stand for addresses of the public internet; any other must be listed itself.",
+     0, 0, NULL},
     {"uids", KILN_TYPE_UID_RANGE, KILN_KEY_EMPTY, "1900000000-1900065535",
      "User ids of the host that are kept for sessions, one each, when the engine runs as "
      "root.\n"

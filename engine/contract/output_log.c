@@ -282,6 +282,16 @@ static int add_error(kiln_output_log *log, const json_t *json, size_t length, ki
                                  json_string_value(value), traceback);
 }
 
+/* The engine's own network proxy says so; any other decision is the backend's. */
+static const char *decider(const kiln_output_log *log, const json_t *decision)
+{
+    const char *policy = json_string_value(json_object_get(decision, "policy"));
+    if (policy != NULL) {
+        return policy;
+    }
+    return log->result->backend != NULL ? log->result->backend : "backend";
+}
+
 int kiln_output_log_event(kiln_output_log *log, const kiln_event *event, kiln_error *err)
 {
     if (event->type == KILN_EVENT_STREAM) {
@@ -309,9 +319,7 @@ int kiln_output_log_event(kiln_output_log *log, const kiln_event *event, kiln_er
         if (action == NULL || detail == NULL) {
             return kiln_error_set(err, EINVAL, "decision: no action and detail");
         }
-        return kiln_result_add_decision(
-            log->result, log->result->backend != NULL ? log->result->backend : "backend",
-            action, detail);
+        return kiln_result_add_decision(log->result, decider(log, json), action, detail);
     }
     if (event->type != KILN_EVENT_ERROR) {
         int rc = check_bundle(json, "display", err);

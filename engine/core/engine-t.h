@@ -14,8 +14,10 @@ struct kiln_engine {
     kiln_backends *backends;
     kiln_policies *policies;
     kiln_core_session *sessions;
-    kiln_limits ceiling;        /* [limits] */
-    uint64_t grace_ms;          /* from interrupt to kill */
+    kiln_limits ceiling;           /* [limits] */
+    struct kiln_allow_list *allow; /* [sandbox] allow */
+    char **proxy_env;  /* what tells code of the proxy, NULL-terminated; NULL: there is none */
+    uint64_t grace_ms; /* from interrupt to kill */
     kiln_result *out_of_memory; /* what is answered when no other result can be made */
 };
 
@@ -40,6 +42,10 @@ struct kiln_execution {
 
 /* policy_host.c: the core's side of kiln_policy_host. */
 void kiln_core_policy_host(kiln_engine *engine, kiln_policy_host *host);
+
+/* network.c: sets policy->network, allow and proxy_env. */
+int kiln_core_network_open(kiln_engine *engine, kiln_sandbox_policy *policy, kiln_error *err);
+void kiln_core_network_close(kiln_engine *engine);
 
 /* run.c */
 /* As kiln_policy_host.run. */

@@ -81,9 +81,9 @@ const char *kiln_session_id(const kiln_session *session)
 
 /* ---- the engine */
 
-static int sandbox_policy(const kiln_config *config, kiln_sandbox_policy *policy,
-                          kiln_error *err)
+static int sandbox_policy(kiln_engine *engine, kiln_sandbox_policy *policy, kiln_error *err)
 {
+    const kiln_config *config = engine->config;
     *policy = (kiln_sandbox_policy){0};
     for (const char *const *name = kiln_config_list(config, "sandbox", "require");
          *name != NULL; name++) {
@@ -94,19 +94,14 @@ static int sandbox_policy(const kiln_config *config, kiln_sandbox_policy *policy
         }
         policy->required |= layer;
     }
-    const char *network = kiln_config_string(config, "sandbox", "network");
-    if (network != NULL && strcmp(network, "none") != 0) {
-        return kiln_error_set(
-            err, ENOTSUP, "[sandbox] network \"%s\": only \"none\" is built; remove the key",
-            network);
-    }
     uint32_t first, count;
     if (geteuid() == 0 && kiln_config_uid_range(config, &first, &count) > 0) {
         policy->uid_base = first; /* an ordinary user has one uid only, its own */
         policy->uid_count = count;
     }
+    int rc = kiln_core_network_open(engine, policy, err);
     policy->private_network = kiln_sandbox_needs_private_network(policy);
-    return 0;
+    return rc;
 }
 
 static int emergency_result(kiln_engine *engine)
@@ -145,10 +140,11 @@ static int open_backends(kiln_engine *engine, const kiln_paths *paths, const cha
         .directory = directory != NULL ? directory : paths->plugins,
         .executable = paths->executable,
     };
-    int rc = sandbox_policy(engine->config, &spec.sandbox, err);
+    int rc = sandbox_policy(engine, &spec.sandbox, err);
     if (rc < 0) {
         return rc;
     }
+    spec.allow = engine->allow;
     kiln_error no_cgroups = KILN_ERROR_INIT;
     if (kiln_cgroup_init(&no_cgroups) == 0) {
         kiln_cgroup_sweep();
@@ -235,6 +231,7 @@ void kiln_engine_close(kiln_engine *engine)
     }
     kiln_policies_free(engine->policies);
     kiln_backends_free(engine->backends);
+    kiln_core_network_close(engine);
     drain(engine->loop);
     kiln_result_unref(engine->out_of_memory);
     kiln_config_free(engine->config);

@@ -33,7 +33,7 @@ struct kiln_core_run {
     kiln_result *result;
     kiln_output_log *log;
     const char **file_names;
-    const char **env; /* [sandbox] env, then the request's: the later of a name counts */
+    const char **env; /* the proxy, [sandbox] env, the request's: the later of a name counts */
     kiln_input input;
     run_end end;
     bool killed;
@@ -369,16 +369,27 @@ static size_t count_words(const char *const *words)
 
 static int join_env(kiln_core_run *run)
 {
-    const char *const *configured =
-        kiln_config_list(run->execution->engine->config, "sandbox", "env");
-    const char *const *asked = (const char *const *)run->request->env;
-    size_t first = count_words(configured), second = count_words(asked);
-    run->env = calloc(first + second + 1, sizeof(*run->env));
+    const kiln_engine *engine = run->execution->engine;
+    const char *const *lists[] = {
+        (const char *const *)engine->proxy_env,
+        kiln_config_list(engine->config, "sandbox", "env"),
+        (const char *const *)run->request->env,
+    };
+    size_t counts[3], total = 0;
+    for (int i = 0; i < 3; i++) {
+        counts[i] = lists[i] != NULL ? count_words(lists[i]) : 0;
+        total += counts[i];
+    }
+    run->env = calloc(total + 1, sizeof(*run->env));
     if (run->env == NULL) {
         return -ENOMEM;
     }
-    memcpy(run->env, configured, first * sizeof(*run->env));
-    memcpy(run->env + first, asked, second * sizeof(*run->env));
+    const char **at = run->env;
+    for (int i = 0; i < 3; i++) {
+        for (size_t k = 0; k < counts[i]; k++) {
+            *at++ = lists[i][k];
+        }
+    }
     return 0;
 }
 

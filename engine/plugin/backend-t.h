@@ -49,8 +49,9 @@ struct kiln_binding {
     int root_fd;           /* the sandbox's */
     bool ready;
     kiln_ready_waiter *waiters;
-    kiln_guest *guest; /* the session's worker, for a plugin with a worker half */
-    char lost[512];    /* how the last worker ended while it was idle, or "" */
+    struct kiln_proxy *proxy; /* of KILN_NETWORK_PROXY */
+    kiln_guest *guest;        /* the session's worker, for a plugin with a worker half */
+    char lost[512];           /* how the last worker ended while it was idle, or "" */
     /* the execution in flight */
     bool running;
     kiln_ticket ticket;

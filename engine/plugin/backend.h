@@ -29,6 +29,7 @@ typedef struct kiln_backends_spec {
     const char *directory;  /* of NAME.so */
     const char *executable; /* for workers */
     kiln_sandbox_policy sandbox;
+    const struct kiln_allow_list *allow; /* of KILN_NETWORK_PROXY; borrowed, NULL: none */
 } kiln_backends_spec;
 
 /* Loads every backend of [engine] backends; the first that is refused refuses all. */

@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "network/proxy.h"
 
 #include <errno.h>
 #include <string.h>
@@ -58,6 +59,7 @@ static void close_binding(kiln_binding *binding)
     if (binding->sandbox != NULL) {
         kiln_sandbox_close(binding->sandbox);
     }
+    kiln_proxy_free(kiln_steal(binding->proxy));
     unlink_binding(binding);
     if (binding->deferred != NULL) {
         uv_close((uv_handle_t *)binding->deferred, free_timer);
@@ -111,9 +113,23 @@ static void tell_waiters(kiln_binding *binding, int root_fd, const kiln_error *e
     }
 }
 
+static int open_proxy(kiln_binding *binding, kiln_error *err)
+{
+    const kiln_backends_spec *spec = &binding->backend->all->spec;
+    int listener = kiln_sandbox_take_listener(binding->sandbox);
+    return listener < 0
+               ? 0
+               : kiln_proxy_new(spec->loop, listener, spec->allow, NULL, &binding->proxy, err);
+}
+
 static void sandbox_ready(void *user, int root_fd, const kiln_error *err)
 {
     kiln_binding *binding = user;
+    kiln_error no_proxy = KILN_ERROR_INIT;
+    if (root_fd >= 0 && open_proxy(binding, &no_proxy) < 0) {
+        root_fd = -1;
+        err = &no_proxy;
+    }
     binding->root_fd = root_fd;
     binding->ready = root_fd >= 0;
     if (root_fd < 0) {
@@ -215,6 +231,34 @@ void kiln_backend_bind(kiln_backend *backend, kiln_session *session, const kiln_
 
 /* ---- the end of an execution */
 
+static void tell_of_network(void *user, const char *action, const char *detail)
+{
+    const kiln_ticket_entry *entry = user;
+    auto_json json_t *decision =
+        json_pack("{s:s, s:s, s:s}", "policy", "network", "action", action, "detail", detail);
+    auto_free char *text = json_dumps(decision, 0);
+    if (text != NULL) {
+        kiln_event event = {.size = sizeof(event),
+                            .type = KILN_EVENT_DECISION,
+                            .data = text,
+                            .length = strlen(text)};
+        entry->callbacks.on_event(entry->user, &event);
+    }
+}
+
+/* A program's end is that of everything it started; a worker lives on with its
+ * connections. */
+static void settle_network(kiln_binding *binding, kiln_ticket_entry *entry)
+{
+    if (binding->proxy == NULL) {
+        return;
+    }
+    if (binding->guest == NULL) {
+        kiln_proxy_disconnect(binding->proxy);
+    }
+    kiln_proxy_report(binding->proxy, tell_of_network, entry);
+}
+
 static void deliver(kiln_binding *binding, const kiln_outcome *outcome)
 {
     kiln_tickets *tickets = &binding->backend->all->tickets;
@@ -223,6 +267,7 @@ static void deliver(kiln_binding *binding, const kiln_outcome *outcome)
         return;
     }
     kiln_ticket_entry copy = *entry;
+    settle_network(binding, &copy);
     kiln_ticket_release(tickets, binding->ticket);
     binding->running = false;
     copy.callbacks.on_complete(copy.user, outcome);

@@ -85,16 +85,17 @@ static int add_rule(int ruleset, int folder, uint64_t access)
     return (int)syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
 }
 
-static int make(const int *writable, int count, bool private_network, kiln_error *err)
+static int make(const int *writable, int count, bool open_network, kiln_error *err)
 {
     int abi = kiln_landlock_abi();
     struct ruleset_attr attr = {
         .handled_access_fs =
             FS_READ | FS_DEVICES | writing(abi) | (abi >= ABI_IOCTL ? FS_IOCTL_DEV : 0),
-        /* In a network of one's own loopback must work, and there is nothing else.
+        /* In a network of one's own loopback must work, and there is nothing else; with
+         * `network = host` nothing is refused.
          * In the shared one nothing is up; here even that need not hold. */
         .handled_access_net =
-            abi >= ABI_NETWORK && !private_network ? NET_BIND_TCP | NET_CONNECT_TCP : 0,
+            abi >= ABI_NETWORK && !open_network ? NET_BIND_TCP | NET_CONNECT_TCP : 0,
         .scoped = abi >= ABI_SCOPES ? SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL : 0,
     };
     size_t size = abi >= ABI_SCOPES    ? sizeof(attr)
@@ -134,12 +135,12 @@ int kiln_sandbox_landlock(kiln_error *err)
     return ruleset;
 }
 
-int kiln_landlock_session(const int *writable, int count, bool private_network, kiln_error *err)
+int kiln_landlock_session(const int *writable, int count, bool open_network, kiln_error *err)
 {
     if (given_fd < 0) {
         return 0;
     }
-    auto_close int ruleset = make(writable, count, private_network, err);
+    auto_close int ruleset = make(writable, count, open_network, err);
     if (ruleset < 0) {
         return ruleset;
     }

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <net/if.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -206,7 +207,8 @@ int kiln_namespaces_enter(const kiln_sandbox_policy *policy, kiln_error *err)
     if (rc < 0) {
         return rc;
     }
-    if (unshare(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0) {
+    int net = policy->network == KILN_NETWORK_HOST ? 0 : CLONE_NEWNET;
+    if (unshare(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | net) < 0) {
         return kiln_error_errno(err, errno, "namespaces: unshare");
     }
     /* Kernels without it (before 4.6) have nothing to hide. */
@@ -264,7 +266,27 @@ int kiln_network_make_private(kiln_error *err)
     return 0;
 }
 
+int kiln_sandbox_listen(int *listener, kiln_error *err)
+{
+    const struct sockaddr_in address = {
+        .sin_family = AF_INET,
+        .sin_port = htons(KILN_PROXY_PORT),
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    };
+    auto_close int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+        listen(fd, 128) < 0) {
+        return kiln_error_errno(err, errno, "proxy: listening on 127.0.0.1:%d of the session",
+                                KILN_PROXY_PORT);
+    }
+    *listener = kiln_steal_fd(&fd);
+    return 0;
+}
+
 bool kiln_sandbox_needs_private_network(const kiln_sandbox_policy *policy)
 {
+    if (policy->network != KILN_NETWORK_NONE) {
+        return policy->network == KILN_NETWORK_PROXY;
+    }
     return policy->private_network || kiln_landlock_abi() < 6;
 }

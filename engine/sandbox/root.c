@@ -102,25 +102,10 @@ static int make_parents(int root, const char *path)
     return 0;
 }
 
-/* A host's file that is absent or unreadable is left out. */
-static int copy_file(int root, const char *source, const char *target)
+static int copy_content(int root, const char *source, const char *target)
 {
     enum { LARGEST = 4 << 20 };
     struct stat what;
-    if (lstat(source, &what) < 0) {
-        return 0;
-    }
-    if (S_ISLNK(what.st_mode)) {
-        char to[1024];
-        ssize_t length = readlink(source, to, sizeof(to) - 1);
-        if (length > 0) {
-            to[length] = '\0';
-            /* Into /usr a link stays a link: its target is there inside, too. */
-            if (strncmp(to, "/usr/", 5) == 0 || strncmp(to, "../usr/", 7) == 0) {
-                return symlinkat(to, root, target) < 0 ? -errno : 0;
-            }
-        }
-    }
     auto_close int in = open(source, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (in < 0 || fstat(in, &what) < 0 || !S_ISREG(what.st_mode) || what.st_size > LARGEST) {
         return 0;
@@ -136,6 +121,27 @@ static int copy_file(int root, const char *source, const char *target)
         length += (size_t)got;
     }
     return got < 0 ? 0 : write_new(root, target, data, length);
+}
+
+/* A host's file that is absent or unreadable is left out. */
+static int copy_file(int root, const char *source, const char *target)
+{
+    struct stat what;
+    if (lstat(source, &what) < 0) {
+        return 0;
+    }
+    if (S_ISLNK(what.st_mode)) {
+        char to[1024];
+        ssize_t length = readlink(source, to, sizeof(to) - 1);
+        if (length > 0) {
+            to[length] = '\0';
+            /* Into /usr a link stays a link: its target is there inside, too. */
+            if (strncmp(to, "/usr/", 5) == 0 || strncmp(to, "../usr/", 7) == 0) {
+                return symlinkat(to, root, target) < 0 ? -errno : 0;
+            }
+        }
+    }
+    return copy_content(root, source, target);
 }
 
 static int bind_folder(int root, const char *source, kiln_error *err)
@@ -169,14 +175,31 @@ static int bind_folder(int root, const char *source, kiln_error *err)
     return rc < 0 ? kiln_error_errno(err, rc, "root: binding %s", source) : 0;
 }
 
-static int make_etc(int root, kiln_error *err)
+/* Who has the host's network may know its names, and how to look others up. */
+static int make_resolver(int root)
+{
+    static const char sources[] = "hosts: files dns\n";
+    int rc = write_new(root, "etc/nsswitch.conf", sources, strlen(sources));
+    rc = rc < 0 ? rc : copy_content(root, "/etc/hosts", "etc/hosts");
+    return rc < 0 ? rc : copy_content(root, "/etc/resolv.conf", "etc/resolv.conf");
+}
+
+static bool is_of_resolver(const char *name)
+{
+    return strcmp(name, "hosts") == 0 || strcmp(name, "resolv.conf") == 0 ||
+           strcmp(name, "nsswitch.conf") == 0;
+}
+
+static int make_etc(int root, bool host_network, kiln_error *err)
 {
     char source[512];
     char target[512];
-    int rc = 0;
+    int rc = host_network ? make_resolver(root) : 0;
     for (size_t i = 0; rc == 0 && i < sizeof(etc_texts) / sizeof(etc_texts[0]); i++) {
         snprintf(target, sizeof(target), "etc/%s", etc_texts[i].name);
-        rc = write_new(root, target, etc_texts[i].text, strlen(etc_texts[i].text));
+        if (!host_network || !is_of_resolver(etc_texts[i].name)) {
+            rc = write_new(root, target, etc_texts[i].text, strlen(etc_texts[i].text));
+        }
     }
     for (size_t i = 0; rc == 0 && etc_files[i] != NULL; i++) {
         snprintf(source, sizeof(source), "/etc/%s", etc_files[i]);
@@ -220,7 +243,7 @@ static int make_devices(int root, kiln_error *err)
     return 0;
 }
 
-static int fill(int root, kiln_error *err)
+static int fill(int root, bool host_network, kiln_error *err)
 {
     for (size_t i = 0; empty_folders[i] != NULL; i++) {
         if (mkdirat(root, empty_folders[i], 0755) < 0) {
@@ -249,7 +272,7 @@ static int fill(int root, kiln_error *err)
             return rc;
         }
     }
-    rc = make_etc(root, err);
+    rc = make_etc(root, host_network, err);
     return rc < 0 ? rc : make_devices(root, err);
 }
 
@@ -270,7 +293,7 @@ int kiln_sandbox_enter_root(const kiln_sandbox_policy *policy, kiln_error *err)
     if (rc < 0) {
         return kiln_error_wrap(err, "root");
     }
-    rc = fill(root, err);
+    rc = fill(root, policy->network == KILN_NETWORK_HOST, err);
     if (rc < 0) {
         return rc;
     }

@@ -36,6 +36,15 @@ typedef enum kiln_layer {
 /* -EINVAL with a near match. */
 int kiln_layer_from_name(const char *name, kiln_layer *layer, kiln_error *err);
 
+/* [sandbox] network. */
+typedef enum kiln_network {
+    KILN_NETWORK_NONE = 0,
+    KILN_NETWORK_HOST = 1,  /* the host's own: nothing of it is confined */
+    KILN_NETWORK_PROXY = 2, /* one of the session's own, with a way out that the engine keeps */
+} kiln_network;
+/* Where code finds the proxy, on 127.0.0.1 of the session's own network. */
+enum { KILN_PROXY_PORT = 3128 };
+
 /* What the whole engine's sandboxes share. Made in the engine, copied by fork
  * or sent to the zygote. */
 typedef struct kiln_sandbox_policy {
@@ -43,6 +52,7 @@ typedef struct kiln_sandbox_policy {
     uid_t uid_base;    /* first host uid of the range, as root; 0: not root */
     uint32_t uid_count;
     bool private_network; /* a network namespace of each session's own */
+    kiln_network network;
 } kiln_sandbox_policy;
 
 /* A session's part. */
@@ -107,6 +117,10 @@ int kiln_sandbox_session_uid(const kiln_sandbox_policy *policy, uint32_t index, 
 int kiln_sandbox_enter_session(const kiln_sandbox_policy *policy,
                                const kiln_sandbox_session *session, int *root_fd,
                                kiln_error *err);
+
+/* Supervisor, after kiln_sandbox_enter_session, for KILN_NETWORK_PROXY: a TCP socket
+ * that listens on KILN_PROXY_PORT of the session's network, for the engine. */
+int kiln_sandbox_listen(int *listener, kiln_error *err);
 
 /* Worker or program, child of the supervisor. Only returns 0 when every required
  * layer holds; the caller must _exit on failure. */

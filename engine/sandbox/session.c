@@ -126,8 +126,9 @@ static int make_file_system(const kiln_sandbox_policy *policy,
         rc = make_folder(fs, i, uid, &opened[i], err);
     }
     if (rc == 0) {
-        rc = kiln_landlock_session(opened, FOLDERS, kiln_sandbox_needs_private_network(policy),
-                                   err);
+        bool open_network =
+            policy->network == KILN_NETWORK_HOST || kiln_sandbox_needs_private_network(policy);
+        rc = kiln_landlock_session(opened, FOLDERS, open_network, err);
     }
     for (int i = 0; i < FOLDERS; i++) {
         if (opened[i] >= 0) {

@@ -29,7 +29,7 @@ enum {
 typedef enum kiln_control_type {
     KILN_CONTROL_CONFIG = 1, /* kiln_control_config, then its options as strings */
     KILN_CONTROL_OPEN = 2,   /* kiln_sandbox_session; fds: supervisor's end, cgroup.procs... */
-    KILN_CONTROL_READY = 3,  /* of a supervisor with fds: root, pidfd */
+    KILN_CONTROL_READY = 3,  /* of a supervisor with fds: root, pidfd, a proxy's listener */
     KILN_CONTROL_FAILED = 4, /* text */
     KILN_CONTROL_RUN_PROGRAM = 5, /* kiln_control_run, argv, env; fds: 0, 1, 2 */
     KILN_CONTROL_RUN_WORKER = 6,  /* kiln_control_run; fds: 0, 1, 2, frame socket */

@@ -84,6 +84,7 @@ void kiln_sandbox_bury(kiln_sandbox *sandbox)
     kiln_poll_free(&sandbox->pidfd_poll);
     close_fd(&sandbox->pidfd);
     close_fd(&sandbox->root_fd);
+    close_fd(&sandbox->listener);
     if (sandbox->cgroup != NULL) {
         kiln_cgroup_destroy(sandbox->cgroup);
         sandbox->cgroup = NULL;
@@ -154,7 +155,8 @@ void kiln_sandbox_fail(kiln_sandbox *sandbox, const char *why)
 
 static void on_ready(kiln_sandbox *sandbox, kiln_control_message *message)
 {
-    if (message->fd_count != 2) {
+    bool proxy = sandbox->zygote->policy.network == KILN_NETWORK_PROXY;
+    if (message->fd_count != (proxy ? 3 : 2)) {
         kiln_sandbox_fail(sandbox, "the sandbox's supervisor sent what it should not");
         return;
     }
@@ -165,6 +167,9 @@ static void on_ready(kiln_sandbox *sandbox, kiln_control_message *message)
         return;
     }
     sandbox->root_fd = kiln_steal_fd(&message->fds[0]);
+    if (proxy) {
+        sandbox->listener = kiln_steal_fd(&message->fds[2]);
+    }
     sandbox->state = KILN_SANDBOX_READY;
     report_ready(sandbox, sandbox->root_fd, NULL);
 }
@@ -290,7 +295,7 @@ int kiln_sandbox_open(kiln_zygote *zygote, const char *name, const kiln_limits *
     if (made == NULL) {
         return kiln_error_errno(err, ENOMEM, "sandbox");
     }
-    made->control = made->peer = made->pidfd = made->root_fd = -1;
+    made->control = made->peer = made->pidfd = made->root_fd = made->listener = -1;
     made->limits = *limits;
     made->ready = ready;
     made->user = user;
@@ -354,6 +359,11 @@ int kiln_sandbox_root_fd(const kiln_sandbox *sandbox)
     return sandbox->root_fd;
 }
 
+int kiln_sandbox_take_listener(kiln_sandbox *sandbox)
+{
+    return kiln_steal_fd(&sandbox->listener);
+}
+
 void kiln_sandbox_close(kiln_sandbox *sandbox)
 {
     if (sandbox->closed) {
@@ -367,6 +377,7 @@ void kiln_sandbox_close(kiln_sandbox *sandbox)
         kiln_run_lost(sandbox->run, "the sandbox was closed");
     }
     close_fd(&sandbox->root_fd);
+    close_fd(&sandbox->listener);
     if (sandbox->pidfd >= 0) {
         await_end(sandbox);
     } else if (sandbox->state == KILN_SANDBOX_OPENING) {

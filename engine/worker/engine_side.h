@@ -64,6 +64,7 @@ struct kiln_sandbox {
     int peer; /* the supervisor's end, until it is sent */
     int pidfd;
     int root_fd;
+    int listener; /* for the proxy; -1: none, or taken */
     kiln_poll *control_poll;
     kiln_alarm *open_alarm;
     kiln_poll *pidfd_poll; /* when closed: the end of the supervisor */

@@ -55,6 +55,9 @@ int kiln_sandbox_open(kiln_zygote *zygote, const char *name, const kiln_limits *
 bool kiln_sandbox_alive(const kiln_sandbox *sandbox);
 /* -1 before ready. */
 int kiln_sandbox_root_fd(const kiln_sandbox *sandbox);
+/* With KILN_NETWORK_PROXY, once it is ready: the socket that listens inside; the
+ * caller's from then on. -1: there is none. */
+int kiln_sandbox_take_listener(kiln_sandbox *sandbox);
 /* Kills everything in it and frees it; pending on_exit callbacks come first, from
  * within this call. Nothing of it is left: processes, mounts, cgroup, descriptors. */
 void kiln_sandbox_close(kiln_sandbox *sandbox);

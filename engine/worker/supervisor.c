@@ -412,6 +412,7 @@ static int enter(supervisor *self, kiln_error *err)
 {
     auto_close int root_fd = -1;
     auto_close int pidfd = -1;
+    auto_close int listener = -1;
     sigset_t all;
     sigset_t child;
     int rc = kiln_sandbox_enter_session(&self->context->policy, self->session, &root_fd, err);
@@ -430,8 +431,13 @@ static int enter(supervisor *self, kiln_error *err)
     if (self->signals < 0 || pidfd < 0) {
         return kiln_error_errno(err, errno, "pidfd and signalfd");
     }
+    bool proxy = self->context->policy.network == KILN_NETWORK_PROXY;
+    rc = proxy ? kiln_sandbox_listen(&listener, err) : 0;
+    if (rc < 0) {
+        return rc;
+    }
     rc = kiln_control_send(self->control, KILN_CONTROL_READY, 0, NULL, 0,
-                           (int[]){root_fd, pidfd}, 2, 0);
+                           (int[]){root_fd, pidfd, listener}, proxy ? 3 : 2, 0);
     return rc < 0 ? kiln_error_errno(err, rc, "control") : 0;
 }
 

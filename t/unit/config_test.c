@@ -304,7 +304,7 @@ static void test_words_and_choices(void **state)
         "k.ini:2: log_level = \"warn\" holds \"warn\", did you mean \"warning\"? It may be: "
         "error, warning, info, debug");
     refuses("[sandbox]\nnetwork = yes\n",
-            "k.ini:2: network = \"yes\" holds \"yes\"; it may be: none");
+            "k.ini:2: network = \"yes\" holds \"yes\"; it may be: none, host, proxy");
     refuses(
         "[sandbox]\nrequire = namespaces, secomp\n",
         "k.ini:2: require = \"namespaces, secomp\" holds \"secomp\", did you mean "
