@@ -15,6 +15,7 @@
 static const kiln_worker_host *host;
 static PyObject *run_start, *run_execute, *run_analyze; /* functions of session.py */
 static PyObject *analysis;                              /* owns analyze's last answer */
+static unsigned failures;                               /* of the runner, in a row */
 static PyThreadState *thread;                           /* while the GIL is given back */
 
 static void log_exception(const char *what)
@@ -92,6 +93,7 @@ static PyObject *load_session(PyObject *channel)
 static int preload(const kiln_worker_host *worker_host, const char **error)
 {
     host = worker_host;
+    kiln_memory_prepare();
     const char *failure = initialize();
     if (failure) {
         *error = failure;
@@ -139,6 +141,7 @@ static PyObject *environment(void)
 static int start(void)
 {
     PyOS_AfterFork_Child();
+    kiln_memory_forked();
     kiln_channel_start();
     PyObject *variables = environment();
     PyObject *done = variables ? PyObject_CallOneArg(run_start, variables) : NULL;
@@ -167,8 +170,18 @@ static PyObject *string_list(const char *const *strings)
     return list;
 }
 
+/* Whether an empty cell comes to its end. */
+static bool runner_works(uint64_t execution_count)
+{
+    PyObject *result =
+        PyObject_CallFunction(run_execute, "sK", "", (unsigned long long)execution_count);
+    PyErr_Clear();
+    Py_XDECREF(result);
+    return result != NULL;
+}
+
 /* The runner itself failed, or an interrupt came in its last instructions. */
-static void escaped(kiln_verdict *verdict)
+static void escaped(const kiln_cell *cell, kiln_verdict *verdict)
 {
     bool interrupt = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
     static const char interrupt_json[] =
@@ -188,9 +201,14 @@ static void escaped(kiln_verdict *verdict)
         log_exception("execute");
     host->emit(&event);
     verdict->status = interrupt ? KILN_STATUS_INTERRUPTED : KILN_STATUS_ERROR;
+    /* Where code has broken it for good, an end that the engine sees: the next cell gets
+     * a new session instead of the same answer for ever. Twice in a row: what is broken
+     * is not needed for an empty cell, but for every other. */
+    if (!interrupt && (++failures > 1 || !runner_works(cell->execution_count)))
+        _exit(EXIT_FAILURE);
 }
 
-static void read_verdict(PyObject *result, kiln_verdict *verdict)
+static void read_verdict(PyObject *result, const kiln_cell *cell, kiln_verdict *verdict)
 {
     if (!PyTuple_Check(result) || PyTuple_GET_SIZE(result) != 2)
         PyErr_SetString(PyExc_TypeError, "the runner's verdict is not a pair");
@@ -202,9 +220,10 @@ static void read_verdict(PyObject *result, kiln_verdict *verdict)
             verdict->exit_code = (int32_t)(PyLong_AsLong(code) & 0xff);
         }
         verdict->status = (uint32_t)status;
+        failures = 0;
     }
     if (PyErr_Occurred())
-        escaped(verdict);
+        escaped(cell, verdict);
 }
 
 static int execute(const kiln_cell *cell, kiln_verdict *verdict)
@@ -238,9 +257,9 @@ static int execute(const kiln_cell *cell, kiln_verdict *verdict)
     if (!kiln_channel_owned())
         _exit(result ? 0 : 1);
     if (result)
-        read_verdict(result, verdict);
+        read_verdict(result, cell, verdict);
     else
-        escaped(verdict);
+        escaped(cell, verdict);
     Py_XDECREF(result);
     kiln_channel_leave();
     thread = PyEval_SaveThread();
