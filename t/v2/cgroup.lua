@@ -2,6 +2,7 @@
 -- can find itself in. Each kiln is started in a group that is prepared for it.
 local tap = require("tap")
 local posix = require("posix")
+local json = require("json")
 
 local ROOT = "/sys/fs/cgroup"
 local USER = { HOME = "/home/user", TMPDIR = "/tmp", XDG_RUNTIME_DIR = "/run/user/1000" }
@@ -21,18 +22,20 @@ local function kiln(at, ...)
   local argv = { "sh", "-c", at.company and 'echo 0 >"$0" && "$@"; exit $?' or 'echo 0 >"$0" && exec "$@"',
     ROOT .. at.group .. "/cgroup.procs" }
   if at.user then
-    for word in ("setpriv --reuid 1000 --regid 1000 --clear-groups --inh-caps=-all"):gmatch("%S+") do
+    for word in ("/usr/bin/setpriv --reuid 1000 --regid 1000 --clear-groups --inh-caps=-all"):gmatch("%S+") do
       argv[#argv + 1] = word
     end
   end
   argv[#argv + 1] = tap.kiln
   for _, word in ipairs { ... } do argv[#argv + 1] = word end
-  return tap.run_json { argv = argv, env = at.user and USER or nil, cwd = "/" }
+  local r = tap.run { argv = argv, env = at.user and USER or nil, cwd = "/" }
+  r.json = json.decode(r.out) or {}
+  return r
 end
 
 local function cgroup_layer(at)
   local r = kiln(at, "check", "--json")
-  for _, layer in ipairs(r.json and r.json.sandbox or {}) do
+  for _, layer in ipairs(r.json.sandbox or {}) do
     if layer.layer == "cgroup" then return layer, r end
   end
   tap.diag(r.out .. r.err)
@@ -87,7 +90,7 @@ os.read(r, 1)
 local function works(at, label)
   local layer = cgroup_layer(at)
   tap.is(layer.available, true, label .. ": kiln check has cgroups")
-  tap.is(layer.detail, "memory (v2), pids (v2), cpuacct (v2)", label .. ": and names v2")
+  tap.like(layer.detail, "^memory %(v2%), pids %(v2%)", label .. ": and names v2")
   for _, backend in ipairs { "exec", "interpreter" } do
     local name = label .. ", " .. backend
     local r = kiln(at, "run", "--json", "-b", backend, "-s", "limits.memory=128M", "-c", MEMORY_BOMB)

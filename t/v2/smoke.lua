@@ -10,7 +10,7 @@ local function start(user, ...)
   local argv = { ... }
   table.insert(argv, 1, tap.kiln)
   if user then
-    local words = { "setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", "--inh-caps=-all" }
+    local words = { "/usr/bin/setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", "--inh-caps=-all" }
     for i = #words, 1, -1 do table.insert(argv, 1, words[i]) end
   end
   return tap.start { argv = argv, env = user and USER or nil, cwd = "/" }
@@ -64,8 +64,8 @@ refused("sees the host's root", os.listdir, "/kiln")
 refused("sees the host's processes", os.kill, 100, 0)
 refused("has a network", socket.create_connection, ("10.0.2.2", 80), 1)
 refused("unshares", os.unshare if hasattr(os, "unshare") else lambda flags: os.mkdir("/proc/x"), 0x10000000)
-print(sorted(n for n in os.listdir("/proc/self/fd") if int(n) > 9), len(socket.if_nameindex()))
-]]), "ok", 0, "[] 1\n", "is confined")
+print([name for _, name in socket.if_nameindex()])
+]]), "ok", 0, "['lo']\n", "is confined")
   end
 
   -- Two sessions at a time, one an abstract socket: they must not meet.
