@@ -55,6 +55,7 @@ struct kiln_binding {
     /* the execution in flight */
     bool running;
     kiln_ticket ticket;
+    const kiln_input *pending; /* the core's; it waits for the last worker to be gone */
     bool starting;  /* inside the plugin's execute */
     bool completed; /* from inside it: to be delivered by `deferred` */
     kiln_outcome outcome;

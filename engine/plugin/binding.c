@@ -383,6 +383,20 @@ static void guest_done(void *user, const kiln_verdict *verdict, double cpu_ms,
     }
 }
 
+static int start_cell(kiln_binding *binding, const kiln_input *input, kiln_error *err);
+
+static void start_pending(kiln_binding *binding)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    if (start_cell(binding, kiln_steal(binding->pending), &err) < 0) {
+        kiln_outcome outcome = KILN_OUTCOME_INIT;
+        outcome.status = KILN_STATUS_UNAVAILABLE;
+        outcome.name = "BackendFailed";
+        outcome.message = err.text;
+        kiln_binding_complete(binding, &outcome);
+    }
+}
+
 static void guest_exit(void *user, const kiln_exit *exit)
 {
     kiln_binding *binding = user;
@@ -390,10 +404,13 @@ static void guest_exit(void *user, const kiln_exit *exit)
     char message[512];
     binding->guest = NULL;
     kiln_outcome_of_exit(exit, &outcome, message);
-    if (binding->running) {
+    if (binding->running && binding->pending == NULL) {
         kiln_binding_complete(binding, &outcome);
-    } else {
-        snprintf(binding->lost, sizeof(binding->lost), "%s", message);
+        return;
+    }
+    snprintf(binding->lost, sizeof(binding->lost), "%s", message);
+    if (binding->pending != NULL) {
+        start_pending(binding);
     }
 }
 
@@ -425,6 +442,10 @@ static void tell_lost(kiln_binding *binding)
 
 static int start_cell(kiln_binding *binding, const kiln_input *input, kiln_error *err)
 {
+    if (binding->guest != NULL && !kiln_guest_usable(binding->guest)) {
+        binding->pending = input; /* its end is a matter of milliseconds */
+        return 0;
+    }
     if (binding->guest == NULL) {
         int rc = kiln_guest_start(binding->sandbox, &binding->limits, &guest_callbacks, binding,
                                   &binding->guest, err);
@@ -480,6 +501,7 @@ int kiln_binding_execute(kiln_binding *binding, const kiln_input *input,
         binding->completed = false;
     }
     if (rc < 0) {
+        binding->pending = NULL;
         kiln_ticket_release(&all->tickets, binding->ticket);
         binding->running = false;
     }
@@ -513,6 +535,13 @@ void kiln_binding_sweep(kiln_binding *binding)
 
 void kiln_binding_kill(kiln_binding *binding)
 {
+    if (binding->pending != NULL) { /* nothing of it runs yet */
+        kiln_outcome outcome = KILN_OUTCOME_INIT;
+        outcome.status = KILN_STATUS_INTERRUPTED;
+        binding->pending = NULL;
+        kiln_binding_complete(binding, &outcome);
+        return;
+    }
     if (binding->guest != NULL) {
         kiln_guest_kill(binding->guest);
     } else if (binding->sandbox != NULL) {
@@ -526,6 +555,7 @@ void kiln_binding_abandon(kiln_binding *binding, kiln_ticket ticket)
         ticket.generation == binding->ticket.generation) {
         kiln_ticket_release(&binding->backend->all->tickets, ticket);
         binding->running = false;
+        binding->pending = NULL;
         binding->completed = false;
         uv_timer_stop(binding->deferred);
     }

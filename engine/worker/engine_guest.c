@@ -504,6 +504,11 @@ static int check_idle(const kiln_guest *guest, kiln_error *err)
     return 0;
 }
 
+bool kiln_guest_usable(const kiln_guest *guest)
+{
+    return guest->state != GUEST_ENDING && !guest->run.killing && !kiln_run_over(&guest->run);
+}
+
 static json_t *string_array(const char *const *strings)
 {
     json_t *array = json_array();

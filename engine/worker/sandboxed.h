@@ -92,6 +92,9 @@ typedef struct kiln_guest_callbacks {
 int kiln_guest_start(kiln_sandbox *sandbox, const kiln_limits *limits,
                      const kiln_guest_callbacks *callbacks, void *user, kiln_guest **guest,
                      kiln_error *err);
+/* False once its end has begun: on_exit is still to come, and a worker can only be
+ * started after it. */
+bool kiln_guest_usable(const kiln_guest *guest);
 /* One cell at a time; -EBUSY otherwise. */
 int kiln_guest_execute(kiln_guest *guest, const kiln_input *input, kiln_error *err);
 int kiln_guest_analyze(kiln_guest *guest, const char *code, size_t length, kiln_error *err);
