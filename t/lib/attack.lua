@@ -212,7 +212,7 @@ local function judge_all(group, results)
 end
 
 -- Runs and judges groups, at the same time; then one test that nothing was left.
--- Returns results and run of the last one.
+-- Returns results and run of the last one; group.ran is each one's.
 function attack.run(...)
   local groups = { ... }
   local before, running = tap.snapshot(), {}
@@ -224,6 +224,7 @@ function attack.run(...)
   local results, run
   for i, group in ipairs(groups) do
     results, run = attack.finish(running[i])
+    group.ran = run
     judge_all(group, results)
   end
   local last = groups[#groups]
