@@ -320,6 +320,14 @@ int kiln_sandbox_enter_root(const kiln_sandbox_policy *policy, kiln_error *err)
     if (rc < 0) {
         return kiln_error_errno(err, rc, "root: read-only");
     }
+    /* For what a zygote preloads (matplotlib keeps a lock file); a session's own /tmp
+     * covers it. */
+    static const char *const scratch[] = {"mode=1777", "size=16M", "nr_inodes=1024", NULL};
+    rc = kiln_mount_new("tmpfs", scratch, "/tmp",
+                        MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, NULL, err);
+    if (rc < 0) {
+        return kiln_error_wrap(err, "root");
+    }
     rc = kiln_landlock_open_root(err);
     if (rc == 0) {
         rc = kiln_bounding_drop(err);
