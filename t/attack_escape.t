@@ -140,13 +140,15 @@ local alive = {
 ffi.cdef [[ int chown(const char *, unsigned, unsigned); ]]
 
 -- kiln where that user can read it: the build may lie in a folder that is closed to him.
+-- It belongs to him, too: permissions shall not be what keeps code from writing it.
 local function installation()
   local top = tap.tempdir()
   posix.chmod(top)
   local script = [[set -e; cd "$1"; mkdir build; cp "$2" build/kiln; cp -r "$3/plugins" build/ 2>/dev/null ||
     { mkdir build/plugins && cp "$3"/plugins/*.so build/plugins/; }
-    cp -r "$4/conf" "$4/scripts" .; chmod -R a+rX .]]
-  local copied = tap.run { "sh", "-c", script, "sh", top, tap.kiln, tap.kiln:match("^(.*)/"), tap.root }
+    cp -r "$4/conf" "$4/scripts" .; chmod -R a+rX .; chown -R "$5:$5" .]]
+  local copied = tap.run { "sh", "-c", script, "sh", top, tap.kiln, tap.kiln:match("^(.*)/"),
+    tap.root, UID }
   return copied.code == 0 and top .. "/build/kiln" or nil, copied.err
 end
 
@@ -277,6 +279,51 @@ else
     tap.diag(why)
   end
 end
+
+-- With the tools of a shell, as people try first.
+local shell = ([[
+try() { if "$@" >/dev/null 2>&1; then echo "done: $*"; else echo "refused: $*"; fi; }
+try unshare --user --map-root-user true
+try unshare --mount true
+try nsenter --target 1 --mount true
+try mount -t tmpfs none /tmp
+try umount /proc
+try chroot / true
+try chroot /proc/1/root true
+try setpriv --reuid 0 true
+try setpriv --ambient-caps +all --inh-caps +all true
+try su -c true
+try mknod /tmp/sda b 8 0
+try dmesg
+try hostname changed
+try date --set 2000-01-01
+try renice -n -20 $$
+try kill -KILL 1
+try dd if=/dev/zero of=/dev/sda count=1
+try sh -c 'echo "|/tmp/x" >/proc/sys/kernel/core_pattern'
+try sh -c 'echo b >/proc/sysrq-trigger'
+try sh -c 'echo -1000 >/proc/self/oom_score_adj'
+try sh -c 'echo x >/proc/self/exe'
+try cat /proc/1/environ
+try cat /etc/shadow
+try ls /root
+try ls /sys
+try ls /proc/1/root/
+try cat HOST_FILE
+try bash -c 'exec 3<>/dev/tcp/127.0.0.1/TCP_PORT'
+try bash -c 'echo x >/dev/udp/127.0.0.1/UDP_PORT'
+try getent hosts example.org
+try ip link set lo up
+try touch /usr/bin/x /etc/x /x
+cp /bin/sh /tmp/sh && chmod 4755 /tmp/sh && /tmp/sh -p -c 'echo uids $(id -u) $(id -ru)'
+]]):gsub("[A-Z]+_[A-Z]+", defines)
+local ran = tap.run { "kiln", "run", "-l", "bash", "-c", shell, cwd = dir }
+local _, refused = ran.out:gsub("refused: ", "")
+tap.is(ran.code, 0, "shell: it runs to its end")
+tap.is(refused, 32, "shell: each tool is refused")
+tap.unlike(ran.out, "done: ", "shell: none does its work")
+local effective, real = ran.out:match("uids (%d+) (%d+)")
+tap.ok(effective and effective == real and real ~= "0", "shell: a setuid copy of sh is nobody else")
 
 host:close_stdin()
 local reached = host:wait().out

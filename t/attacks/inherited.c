@@ -83,8 +83,6 @@ static void descriptors(void)
     }
 }
 
-extern char **environ;
-
 int main(void)
 {
     descriptors();

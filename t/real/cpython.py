@@ -13,6 +13,7 @@ import collections
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -137,6 +138,8 @@ def main():
     parser.add_argument("modules", nargs="*")
     arguments = parser.parse_args()
     kiln = os.path.abspath(arguments.kiln)
+    # A shell ignores it for what runs in the background, and so would all children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     same = True
     for module in arguments.modules or MODULES:
         folder = tempfile.mkdtemp(prefix="kiln-cpython-")
