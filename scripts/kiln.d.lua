@@ -54,7 +54,7 @@
 ---@field decisions table[]
 ---@field duration_ms number
 ---@field started_at string
----@field usage {cpu_ms?: number, max_rss_bytes?: number}
+---@field usage {cpu_ms?: number, max_rss_bytes?: number, processes?: number, disk_bytes?: number}
 ---@field truncated {stdout: number, stderr: number}
 ---@field phases {compile?: number}
 ---@field session_id string

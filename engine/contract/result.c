@@ -147,6 +147,11 @@ static json_t *stream_text(const kiln_result *result, kiln_stream stream)
     return json_stringn(text.data != NULL ? text.data : "", text.length);
 }
 
+static json_t *count_or_null(bool known, uint64_t value)
+{
+    return known ? json_integer((json_int_t)value) : json_null();
+}
+
 static json_t *timestamp(const struct timespec *at)
 {
     struct tm utc;
@@ -192,9 +197,11 @@ json_t *kiln_result_to_json(const kiln_result *result)
     json_object_set(json, "errors", result->errors);
     json_object_set_new(
         json, "usage",
-        json_pack("{s:o, s:o}", "cpu_ms", milliseconds(result->cpu_ms), "max_rss_bytes",
-                  result->max_rss_bytes > 0 ? json_integer((json_int_t)result->max_rss_bytes)
-                                            : json_null()));
+        json_pack("{s:o, s:o, s:o, s:o}", "cpu_ms", milliseconds(result->cpu_ms),
+                  "max_rss_bytes",
+                  count_or_null(result->max_rss_bytes > 0, result->max_rss_bytes), "processes",
+                  count_or_null(result->processes > 0, result->processes), "disk_bytes",
+                  count_or_null(result->has_disk, result->disk_bytes)));
     json_object_set_new(json, "phases",
                         json_pack("{s:o}", "compile", milliseconds(result->compile_ms)));
     json_object_set(json, "decisions", result->decisions);

@@ -34,6 +34,9 @@ typedef struct kiln_result {
     json_t *decisions;     /* array of {policy,action,detail} */
     double cpu_ms;         /* < 0: unknown */
     uint64_t max_rss_bytes;
+    uint64_t processes;  /* most at one time, of the session so far; 0: unknown */
+    uint64_t disk_bytes; /* in the session's file system, at the end */
+    bool has_disk;
     double compile_ms; /* < 0: no compile phase */
 } kiln_result;
 

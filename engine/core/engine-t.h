@@ -59,6 +59,21 @@ void kiln_core_run_interrupt(kiln_core_run *run, bool force);
 /* A result with the execution's identity, status unavailable. */
 kiln_result *kiln_execution_result(kiln_execution *execution);
 
+/* execute.c: a wish above the ceiling becomes a decision; for kiln_limits_min, with the
+ * execution as user. */
+void kiln_execution_note_clamped(void *user, const char *name, uint64_t asked, uint64_t given);
+
+/* touched.c: what the kernel says of an execution, in the result. */
+/* The kernel's word in place of the backend's, where there is one. */
+void kiln_core_apply_usage(kiln_result *result, const kiln_account *account);
+/* Which limits were touched: each is a decision unless an error names it already; and a
+ * failure that was certainly due to one gets the status `limit`. error_number: errno of
+ * the error that the code raised, 0: none or unknown. */
+void kiln_core_apply_limits(kiln_result *result, const kiln_account *account,
+                            const kiln_limits *limits, int error_number);
+/* The "errno" of an error event, 0: none. */
+int kiln_core_error_number(const kiln_event *event);
+
 /* collect.c: what the session's file system and the outputs hold, as output files. */
 void kiln_core_run_collect(kiln_execution *execution, kiln_result *result, int root_fd,
                            const kiln_manifest *before);

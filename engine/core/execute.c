@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "contract/limits.h"
 
 #include <errno.h>
 #include <string.h>
@@ -85,12 +86,20 @@ static void chain_done(void *user, kiln_result *result)
     }
 }
 
-static void note_clamped(void *user, const char *name, uint64_t asked, uint64_t given)
+void kiln_execution_note_clamped(void *user, const char *name, uint64_t asked, uint64_t given)
 {
     kiln_execution *execution = user;
     char detail[128];
-    snprintf(detail, sizeof(detail), "%s %llu, asked for %llu", name, (unsigned long long)given,
-             (unsigned long long)asked);
+    const kiln_limit_field *field = kiln_limit_find(name); /* NULL: timeout_ms */
+    char texts[2][40];
+    if (field != NULL && field->unit == KILN_LIMIT_THOUSANDTHS) {
+        snprintf(detail, sizeof(detail), "%s %s, asked for %s", name,
+                 kiln_limit_show(field, given, texts[0], sizeof(texts[0])),
+                 kiln_limit_show(field, asked, texts[1], sizeof(texts[1])));
+    } else {
+        snprintf(detail, sizeof(detail), "%s %llu, asked for %llu", name,
+                 (unsigned long long)given, (unsigned long long)asked);
+    }
     json_array_append_new(execution->decisions, json_pack("{s:s, s:s, s:s}", "policy", "engine",
                                                           "action", "limit", "detail", detail));
 }
@@ -162,7 +171,8 @@ int kiln_execute(kiln_session *session_, kiln_request *request,
         free_execution(execution);
         return rc;
     }
-    kiln_limits_min(&request->limits, &execution->engine->ceiling, note_clamped, execution);
+    kiln_limits_min(&request->limits, &execution->engine->ceiling, kiln_execution_note_clamped,
+                    execution);
     const kiln_policy_context context = {
         .session_id = session->base.id,
         .execution_id = session->context.execution_id,

@@ -37,7 +37,8 @@ struct kiln_core_run {
     kiln_input input;
     run_end end;
     bool killed;
-    uv_timer_t *timer;                             /* deadline, then grace, then abandon */
+    int error_number;  /* errno of the error that the code raised last, 0: none */
+    uv_timer_t *timer; /* deadline, then grace, then abandon */
     void (*done)(void *user, kiln_result *result); /* NULL: cancelled by its policy */
     void *user;
 };
@@ -159,12 +160,19 @@ static void apply_end(kiln_core_run *run, const kiln_outcome *outcome)
     }
 }
 
-static void on_complete(void *user, const kiln_outcome *outcome)
+static void on_complete(void *user, const kiln_outcome *outcome, const kiln_account *account)
 {
     kiln_core_run *run = user;
     run->executing = false;
     apply_outcome(run->result, outcome);
+    if (account != NULL) {
+        kiln_core_apply_usage(run->result, account);
+    }
     apply_end(run, outcome);
+    if (account != NULL) {
+        kiln_core_apply_limits(run->result, account, &run->request->limits,
+                               run->end == END_NONE ? run->error_number : 0);
+    }
     finish(run);
 }
 
@@ -220,7 +228,7 @@ static void on_timer(uv_timer_t *timer)
         outcome.name = "Abandoned";
         outcome.message = "the backend did not complete after its processes were killed";
         kiln_binding_abandon(run->binding, run->ticket);
-        on_complete(run, &outcome);
+        on_complete(run, &outcome, NULL);
     }
 }
 
@@ -255,6 +263,9 @@ static void on_event(void *user, const kiln_event *event)
         kiln_log(KILN_LOG_WARNING, kiln_backend_name(run->backend), "output dropped: %s",
                  err.text);
         return;
+    }
+    if (event->type == KILN_EVENT_ERROR) {
+        run->error_number = kiln_core_error_number(event);
     }
     if (options->on_event != NULL && shown.length > 0) {
         options->on_event(options->user, &shown);
@@ -319,8 +330,15 @@ static void on_ready(void *user, kiln_binding *binding, int root_fd, const kiln_
     }
     fill_input(run);
     run->executing = true;
-    if (kiln_binding_execute(binding, &run->input, &callbacks, run, &run->ticket, &own) < 0) {
+    int rc = kiln_binding_execute(binding, &run->input, &callbacks, run, &run->ticket, &own);
+    if (rc < 0) {
         run->executing = false;
+    }
+    if (rc == -EDQUOT) { /* the session has more memory already than this one may have */
+        run->result->status = KILN_STATUS_LIMIT;
+        kiln_result_add_error(run->result, "limit", "memory", own.text, NULL);
+        finish(run);
+    } else if (rc < 0) {
         refuse(run, "BackendFailed", own.text);
     }
 }
@@ -404,7 +422,9 @@ static int allocate(kiln_core_run *run, const kiln_request *request)
     }
     uv_timer_init(run->execution->engine->loop, run->timer);
     run->timer->data = run;
-    kiln_limits_min(&run->request->limits, &run->execution->engine->ceiling, NULL, NULL);
+    /* The request's are below the configuration's already: a policy may lower them. */
+    kiln_limits_min(&run->request->limits, &run->execution->request->limits,
+                    kiln_execution_note_clamped, run->execution);
     run->log = kiln_output_log_new(run->result, run->request->limits.output);
     run->file_names = calloc(run->request->input_file_count + 1, sizeof(*run->file_names));
     if (run->log == NULL || run->file_names == NULL || join_env(run) < 0) {

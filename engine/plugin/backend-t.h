@@ -42,8 +42,9 @@ struct kiln_binding {
     kiln_binding *next;
     kiln_backend *backend;
     kiln_session *session;
-    kiln_limits limits; /* of the session's sandbox */
-    void *state;        /* session_open's */
+    kiln_limits limits;       /* of the session's sandbox */
+    kiln_limits guest_limits; /* that `guest` was started with */
+    void *state;              /* session_open's */
     bool state_open;
     kiln_sandbox *sandbox; /* NULL for a backend that runs nothing */
     int root_fd;           /* the sandbox's */
@@ -56,8 +57,8 @@ struct kiln_binding {
     bool running;
     kiln_ticket ticket;
     const kiln_input *pending; /* the core's; it waits for the last worker to be gone */
-    bool starting;  /* inside the plugin's execute */
-    bool completed; /* from inside it: to be delivered by `deferred` */
+    bool starting;             /* inside the plugin's execute */
+    bool completed;            /* from inside it: to be delivered by `deferred` */
     kiln_outcome outcome;
     char *outcome_name, *outcome_message;
     uv_timer_t *deferred;

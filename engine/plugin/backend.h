@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "config/config.h"
 #include "sandbox/sandbox.h"
+#include "worker/sandboxed.h"
 
 #include <jansson.h>
 #include <kiln/plugin.h>
@@ -71,8 +72,9 @@ void kiln_bindings_close(kiln_session *session);
 
 typedef struct kiln_run_callbacks {
     void (*on_event)(void *user, const kiln_event *event);
-    /* Exactly once, last. */
-    void (*on_complete)(void *user, const kiln_outcome *outcome);
+    /* Exactly once, last. `account` is the kernel's word on the session's processes; NULL
+     * for a backend that runs none. */
+    void (*on_complete)(void *user, const kiln_outcome *outcome, const kiln_account *account);
     /* A file that the backend itself put into the work directory. */
     void (*on_file)(void *user, const char *name);
 } kiln_run_callbacks;

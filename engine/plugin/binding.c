@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "contract/limits.h"
 #include "network/proxy.h"
 
 #include <errno.h>
@@ -270,7 +271,11 @@ static void deliver(kiln_binding *binding, const kiln_outcome *outcome)
     settle_network(binding, &copy);
     kiln_ticket_release(tickets, binding->ticket);
     binding->running = false;
-    copy.callbacks.on_complete(copy.user, outcome);
+    kiln_account account;
+    if (binding->sandbox != NULL) {
+        kiln_sandbox_account_end(binding->sandbox, &account);
+    }
+    copy.callbacks.on_complete(copy.user, outcome, binding->sandbox != NULL ? &account : NULL);
 }
 
 static void deliver_deferred(uv_timer_t *timer)
@@ -420,15 +425,9 @@ static const kiln_guest_callbacks guest_callbacks = {
     .on_exit = guest_exit,
 };
 
-/* A session goes on with a fresh worker when its last one died between cells: that its
- * state is gone must not stay unsaid. */
-static void tell_lost(kiln_binding *binding)
+static void decide(kiln_binding *binding, const char *action, const char *detail)
 {
-    if (binding->lost[0] == '\0') {
-        return;
-    }
-    auto_json json_t *decision =
-        json_pack("{s:s, s:s}", "action", "restart", "detail", binding->lost);
+    auto_json json_t *decision = json_pack("{s:s, s:s}", "action", action, "detail", detail);
     auto_free char *text = json_dumps(decision, 0);
     if (text != NULL) {
         kiln_event event = {.size = sizeof(event),
@@ -437,7 +436,42 @@ static void tell_lost(kiln_binding *binding)
                             .length = strlen(text)};
         guest_event(binding, &event);
     }
-    binding->lost[0] = '\0';
+}
+
+/* A session goes on with a fresh worker when its last one died between cells: that its
+ * state is gone must not stay unsaid. */
+static void tell_lost(kiln_binding *binding)
+{
+    if (binding->lost[0] != '\0') {
+        decide(binding, "restart", binding->lost);
+        binding->lost[0] = '\0';
+    }
+}
+
+/* Some limits are those of the session's first execution (its file system's) or of its
+ * worker's (rlimits): a later one that is to have others must not believe that it has. */
+static void tell_fixed_limits(kiln_binding *binding, const kiln_limits *asked)
+{
+    static const struct {
+        const char *name;
+        bool of_worker;
+    } fixed[] = {{"disk", false}, {"files", false}, {"open_files", true}, {"file_size", true}};
+    for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++) {
+        const kiln_limit_field *field = kiln_limit_find(fixed[i].name);
+        uint64_t wanted = kiln_limit_get(asked, field);
+        uint64_t now = kiln_limit_get(
+            fixed[i].of_worker ? &binding->guest_limits : &binding->limits, field);
+        char text[2][40];
+        char detail[160];
+        if (now == wanted || (fixed[i].of_worker && !has_worker(binding))) {
+            continue;
+        }
+        snprintf(detail, sizeof(detail), "%s %s since the session began, not %s", field->name,
+                 now > 0 ? kiln_limit_show(field, now, text[0], sizeof(text[0])) : "unlimited",
+                 wanted > 0 ? kiln_limit_show(field, wanted, text[1], sizeof(text[1]))
+                            : "unlimited");
+        decide(binding, "limit", detail);
+    }
 }
 
 static int start_cell(kiln_binding *binding, const kiln_input *input, kiln_error *err)
@@ -447,7 +481,8 @@ static int start_cell(kiln_binding *binding, const kiln_input *input, kiln_error
         return 0;
     }
     if (binding->guest == NULL) {
-        int rc = kiln_guest_start(binding->sandbox, &binding->limits, &guest_callbacks, binding,
+        binding->guest_limits = input->limits;
+        int rc = kiln_guest_start(binding->sandbox, &input->limits, &guest_callbacks, binding,
                                   &binding->guest, err);
         if (rc < 0) {
             binding->guest = NULL;
@@ -491,8 +526,14 @@ int kiln_binding_execute(kiln_binding *binding, const kiln_input *input,
     *ticket = binding->ticket;
     binding->running = true;
     binding->starting = true;
+    if (binding->sandbox != NULL) {
+        kiln_sandbox_account_begin(binding->sandbox, &input->limits);
+    }
     rc = has_worker(binding) ? start_cell(binding, input, err)
                              : start_plugin(binding, input, err);
+    if (rc == 0 && binding->sandbox != NULL) {
+        tell_fixed_limits(binding, &input->limits);
+    }
     binding->starting = false;
     if (rc < 0 && binding->completed) {
         kiln_log(KILN_LOG_WARNING, binding->backend->section,
@@ -504,6 +545,9 @@ int kiln_binding_execute(kiln_binding *binding, const kiln_input *input,
         binding->pending = NULL;
         kiln_ticket_release(&all->tickets, binding->ticket);
         binding->running = false;
+        if (binding->sandbox != NULL) {
+            kiln_sandbox_account_stop(binding->sandbox);
+        }
     }
     return rc;
 }
@@ -557,6 +601,9 @@ void kiln_binding_abandon(kiln_binding *binding, kiln_ticket ticket)
         binding->running = false;
         binding->pending = NULL;
         binding->completed = false;
+        if (binding->sandbox != NULL) {
+            kiln_sandbox_account_stop(binding->sandbox);
+        }
         uv_timer_stop(binding->deferred);
     }
 }

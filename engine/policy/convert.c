@@ -604,6 +604,10 @@ bool kiln_lua_push_result_field(lua_State *L, const kiln_result *result, const c
         lua_setfield(L, -2, "cpu_ms");
         push_number(L, result->max_rss_bytes > 0, (double)result->max_rss_bytes);
         lua_setfield(L, -2, "max_rss_bytes");
+        push_number(L, result->processes > 0, (double)result->processes);
+        lua_setfield(L, -2, "processes");
+        push_number(L, result->has_disk, (double)result->disk_bytes);
+        lua_setfield(L, -2, "disk_bytes");
     } else if (strcmp(key, "truncated") == 0) {
         lua_createtable(L, 0, 2);
         lua_pushnumber(L, (lua_Number)result->truncated[KILN_STDOUT]);

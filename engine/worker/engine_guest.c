@@ -527,6 +527,10 @@ int kiln_guest_execute(kiln_guest *guest, const kiln_input *input, kiln_error *e
     if (rc < 0) {
         return rc;
     }
+    rc = kiln_run_set_limits(guest->run.sandbox, &input->limits, err);
+    if (rc < 0) {
+        return rc;
+    }
     auto_free char *base64 = NULL;
     if (input->stdin_data != NULL) {
         size_t size =

@@ -226,6 +226,9 @@ static void finish(kiln_run *run, const char *lost)
         fill_usage(run, &after, &exit);
         fill_limits(run, &exit);
     }
+    if (run->over != NULL) {
+        exit.limit = run->over;
+    }
     if (run->report.error != 0) {
         exit.exited = false;
         exit.exit_code = 0;
@@ -354,20 +357,25 @@ static int make_streams(kiln_run *run, uv_loop_t *loop, int theirs[2], kiln_erro
     return 0;
 }
 
-static void set_cgroup_limits(kiln_sandbox *sandbox, const kiln_limits *limits)
+int kiln_run_set_limits(kiln_sandbox *sandbox, const kiln_limits *limits, kiln_error *err)
 {
     const kiln_limits *now = &sandbox->cgroup_limits;
-    kiln_error err = KILN_ERROR_INIT;
     if (sandbox->cgroup == NULL ||
         (now->memory == limits->memory && now->processes == limits->processes &&
-         now->cpu_ms == limits->cpu_ms)) {
-        return;
+         now->cpus == limits->cpus)) {
+        return 0;
     }
-    if (kiln_cgroup_set_limits(sandbox->cgroup, limits, &err) < 0) {
-        kiln_log(KILN_LOG_WARNING, "sandbox", "%s: %s", sandbox->name, err.text);
-        return;
+    int rc = kiln_cgroup_set_limits(sandbox->cgroup, limits, err);
+    if (rc == -EBUSY) {
+        return kiln_error_set(err, EDQUOT,
+                              "the session's files and processes hold more than the limit on "
+                              "memory of %llu bytes",
+                              (unsigned long long)limits->memory);
     }
-    sandbox->cgroup_limits = *limits;
+    if (rc == 0) {
+        sandbox->cgroup_limits = *limits;
+    }
+    return rc;
 }
 
 static int start(kiln_run *run, kiln_sandbox *sandbox, kiln_control_type type,
@@ -416,10 +424,13 @@ int kiln_run_start(kiln_run *run, kiln_sandbox *sandbox, kiln_control_type type,
     memcpy(&head, payload->data, sizeof(head));
     head.limits = run->limits;
     memcpy(payload->data, &head, sizeof(head));
-    set_cgroup_limits(sandbox, &run->limits);
+    int rc = kiln_run_set_limits(sandbox, &run->limits, err);
+    if (rc < 0) {
+        return rc;
+    }
     kiln_sandbox_usage(sandbox, &run->before);
     run->fullness = fullness(sandbox);
-    int rc = start(run, sandbox, type, payload, stdin_fd, frame_fd, err);
+    rc = start(run, sandbox, type, payload, stdin_fd, frame_fd, err);
     if (rc < 0) {
         stop_waiting(run);
         return rc;

@@ -81,6 +81,7 @@ void kiln_sandbox_bury(kiln_sandbox *sandbox)
         return; /* buried already */
     }
     close_control(sandbox);
+    kiln_sandbox_account_stop(sandbox);
     kiln_poll_free(&sandbox->pidfd_poll);
     close_fd(&sandbox->pidfd);
     close_fd(&sandbox->root_fd);
@@ -370,6 +371,7 @@ void kiln_sandbox_close(kiln_sandbox *sandbox)
         return;
     }
     sandbox->closed = true;
+    kiln_sandbox_account_stop(sandbox);
     sandbox->ready = NULL;
     sandbox->references++;
     if (sandbox->run != NULL) {

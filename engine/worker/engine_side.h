@@ -72,6 +72,16 @@ struct kiln_sandbox {
     void *user;
     kiln_run *run;
     uint32_t last_id;
+    struct {
+        kiln_limits limits;
+        double cpu_from_ms;
+        uint64_t peak_from;
+        bool peak_is_fresh;
+        uint64_t oom_kills, pids_refused; /* as last seen */
+        bool disk_full, files_full;       /* likewise */
+        pid_t pid;                        /* the supervisor's, once it was needed */
+        kiln_alarm *watch;                /* without a cgroup */
+    } account;
 };
 
 /* ---- engine_zygote.c */
@@ -115,6 +125,7 @@ struct kiln_run {
     kiln_cgroup_usage before;
     kiln_fullness fullness; /* of the file system, before */
     bool killing;
+    const char *over; /* the limit for which it is killed, or NULL */
     bool timed_out;
     bool cpu_exceeded;
     bool reported; /* `report` holds the supervisor's */
@@ -122,7 +133,7 @@ struct kiln_run {
     char *error;
     void (*on_output)(kiln_run *run, uint32_t stream, const char *data, size_t length);
     void (*on_ending)(kiln_run *run); /* or NULL; before the streams' rest is read */
-    void (*on_swept)(kiln_run *run, uint32_t id); /* or NULL */
+    void (*on_swept)(kiln_run *run, uint32_t id);          /* or NULL */
     void (*on_exit)(kiln_run *run, const kiln_exit *exit); /* once, last */
     void (*release)(kiln_run *run);                        /* frees what it is part of */
 };
@@ -136,6 +147,9 @@ int kiln_run_start(kiln_run *run, kiln_sandbox *sandbox, kiln_control_type type,
 /* From now on: kills when the tree has used that much CPU time; 0: no more. Needs a
  * cgroup, without one only RLIMIT_CPU counts. 0 or -ENOMEM. */
 int kiln_run_watch_cpu(kiln_run *run, kiln_sandbox *sandbox, uint64_t limit_ms);
+/* The cgroup's limits, when they are not the same already. -EDQUOT: the session holds
+ * more memory than that. */
+int kiln_run_set_limits(kiln_sandbox *sandbox, const kiln_limits *limits, kiln_error *err);
 /* From now on: what was reached before counts no more. */
 void kiln_run_forget_hits(kiln_run *run, kiln_sandbox *sandbox);
 /* A limit, by name, that was reached since then, or NULL. Whether it is why the code

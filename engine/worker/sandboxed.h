@@ -66,6 +66,25 @@ void kiln_sandbox_kill(kiln_sandbox *sandbox);
 /* What its cgroup says; all unknown without one. */
 void kiln_sandbox_usage(const kiln_sandbox *sandbox, kiln_cgroup_usage *usage);
 
+/* ---- what an execution used, the whole tree of its processes, and what it touched */
+typedef struct kiln_account {
+    double cpu_ms;             /* < 0: unknown */
+    bool cpu_is_coarse;        /* sum of the processes' ticks, no cgroup: a lower bound */
+    uint64_t max_memory_bytes; /* peak, files in memory included; 0: unknown */
+    uint64_t processes;        /* most at one time, of the session so far; 0: unknown */
+    uint64_t disk_bytes;       /* in the session's file system, at the end */
+    /* Limits that the kernel says were reached meanwhile. Of descriptors and of a file's
+     * size it tells only the program. */
+    bool memory_hit, processes_hit, disk_hit, files_hit;
+    bool cpus_kept; /* false: this machine cannot keep limits.cpus */
+} kiln_account;
+/* Around each execution. Where there is no cgroup the tree is watched in between, and
+ * killed when it has more memory, processes or CPU time than `limits` give. */
+void kiln_sandbox_account_begin(kiln_sandbox *sandbox, const kiln_limits *limits);
+void kiln_sandbox_account_end(kiln_sandbox *sandbox, kiln_account *account);
+/* In place of the end, when nobody wants to know. */
+void kiln_sandbox_account_stop(kiln_sandbox *sandbox);
+
 /* ---- programs; spawn as in plugin.h. A sandbox runs one program or worker at a time,
  * since the end of one is the end of every process in it: -EBUSY otherwise; -EPIPE when
  * its supervisor is gone, and then only closing it and opening another helps.

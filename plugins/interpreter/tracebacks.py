@@ -65,6 +65,7 @@ def _related(error):
 
 def lines(error):
     """The traceback as Python prints it, as lines without their ends."""
+    session.library("ast")  # traceback imports it late, when a file ast.py may be in its way
     traceback = session.library("traceback")
     linecache = session.library("linecache")
     for filename, source in session.sources.items():
@@ -93,9 +94,23 @@ def _short_lines(error):
     return result
 
 
+def _errno(error):
+    """What the kernel said, so that the engine can tell a limit from another failure."""
+    if isinstance(error, OSError) and type(error.errno) is int:
+        return error.errno
+    if isinstance(error, MemoryError):
+        return 12  # ENOMEM
+    if type(error) is RuntimeError and error.args == ("can't start new thread",):
+        return 11  # EAGAIN
+    return None
+
+
 def _emit(error, trace):
-    session.channel.emit(session.ERROR, session.part("display").encode(
-        {"name": _name(error), "value": _safe_str(error), "traceback": trace}))
+    event = {"name": _name(error), "value": _safe_str(error), "traceback": trace}
+    number = _errno(error)
+    if number is not None:
+        event["errno"] = number
+    session.channel.emit(session.ERROR, session.part("display").encode(event))
 
 
 def report(error):

@@ -67,7 +67,7 @@ typedef enum kiln_event_type {
     KILN_EVENT_STREAM = 1,   /* stream, data: raw bytes in order of arrival */
     KILN_EVENT_DISPLAY = 2,  /* json: {"data":{MIME:value},"metadata":{},"transient":{}?} */
     KILN_EVENT_RESULT = 3,   /* json: as display; the value of the last expression */
-    KILN_EVENT_ERROR = 4,    /* json: {"name":"","value":"","traceback":[""]} */
+    KILN_EVENT_ERROR = 4,    /* json: {"name":"","value":"","traceback":[""],"errno":28?} */
     KILN_EVENT_UPDATE = 5,   /* json: as display, with transient.display_id: replaces */
     KILN_EVENT_CLEAR = 6,    /* json: {"wait":false}: forgets the outputs so far */
     KILN_EVENT_DECISION = 7, /* json: {"action":"","detail":""}: shown among the decisions */
