@@ -87,33 +87,11 @@ static void check_policies(findings *f, kiln_config *config, const kiln_paths *p
     }
 }
 
-static int wanted_layers(const kiln_config *config, kiln_sandbox_policy *policy,
-                         kiln_error *err)
-{
-    for (const char *const *name = kiln_config_list(config, "sandbox", "require");
-         *name != NULL; name++) {
-        kiln_layer layer;
-        int rc = kiln_layer_from_name(*name, &layer, err);
-        if (rc < 0) {
-            return kiln_error_wrap(err, "[sandbox] require");
-        }
-        policy->required |= layer;
-    }
-    const char *range = kiln_config_string(config, "sandbox", "uids");
-    unsigned long first, last;
-    if (geteuid() == 0 && range != NULL && sscanf(range, "%lu-%lu", &first, &last) == 2 &&
-        last > first) {
-        policy->uid_base = (uid_t)first;
-        policy->uid_count = (uint32_t)(last - first + 1);
-    }
-    return 0;
-}
-
 static void check_sandbox(findings *f, const kiln_config *config)
 {
     kiln_error err = KILN_ERROR_INIT;
     kiln_sandbox_policy policy = {0};
-    if (wanted_layers(config, &policy, &err) < 0) {
+    if (kiln_engine_sandbox_policy(config, &policy, &err) < 0) {
         fault(f, KILN_EXIT_USAGE);
         json_object_set_new(f->root, "sandbox", json_array());
         json_object_set_new(f->root, "sandbox_error", json_string(err.text));

@@ -81,9 +81,9 @@ const char *kiln_session_id(const kiln_session *session)
 
 /* ---- the engine */
 
-static int sandbox_policy(kiln_engine *engine, kiln_sandbox_policy *policy, kiln_error *err)
+int kiln_engine_sandbox_policy(const kiln_config *config, kiln_sandbox_policy *policy,
+                               kiln_error *err)
 {
-    const kiln_config *config = engine->config;
     *policy = (kiln_sandbox_policy){0};
     for (const char *const *name = kiln_config_list(config, "sandbox", "require");
          *name != NULL; name++) {
@@ -99,7 +99,13 @@ static int sandbox_policy(kiln_engine *engine, kiln_sandbox_policy *policy, kiln
         policy->uid_base = first; /* an ordinary user has one uid only, its own */
         policy->uid_count = count;
     }
-    int rc = kiln_core_network_open(engine, policy, err);
+    return 0;
+}
+
+static int sandbox_policy(kiln_engine *engine, kiln_sandbox_policy *policy, kiln_error *err)
+{
+    int rc = kiln_engine_sandbox_policy(engine->config, policy, err);
+    rc = rc < 0 ? rc : kiln_core_network_open(engine, policy, err);
     policy->private_network = kiln_sandbox_needs_private_network(policy);
     return rc;
 }

@@ -6,6 +6,7 @@
 #include "config/config.h"
 #include "contract/input.h"
 #include "contract/result.h"
+#include "sandbox/sandbox.h"
 
 #include <jansson.h>
 #include <uv.h>
@@ -71,6 +72,9 @@ json_t *kiln_engine_policies(const kiln_engine *engine);
  * error: [{"name","file","version","abi","summary","capabilities":[],
  * "languages":[],"error":null|""}]. New reference. */
 json_t *kiln_plugins_inspect(kiln_config *config, const kiln_paths *paths);
+/* [sandbox] require and uids; the network is the engine's part. */
+int kiln_engine_sandbox_policy(const kiln_config *config, kiln_sandbox_policy *policy,
+                               kiln_error *err);
 /* Language of a file by the runtimes' extensions, or NULL. Borrowed. */
 const char *kiln_engine_language(const kiln_config *config, const char *file_name);
 

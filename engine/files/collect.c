@@ -2,6 +2,7 @@
  * user's; the folder they come from is the code's, and every name in it may become another
  * thing between two of our calls. */
 #include "base/cleanup.h"
+#include "base/write.h"
 #include "files/beneath.h"
 #include "files/manifest.h"
 #include "files/workdir.h"
@@ -130,22 +131,6 @@ static int finish_new_file(new_file *file, const char *base, unsigned flags)
     return 0;
 }
 
-static int write_chunk(int fd, const char *data, size_t length)
-{
-    while (length > 0) {
-        ssize_t written = write(fd, data, length);
-        if (written < 0 && errno == EINTR) {
-            continue;
-        }
-        if (written < 0) {
-            return -errno;
-        }
-        data += written;
-        length -= (size_t)written;
-    }
-    return 0;
-}
-
 static void to_hex(const unsigned char hash[crypto_hash_sha256_BYTES],
                    char hex[crypto_hash_sha256_BYTES * 2 + 1])
 {
@@ -186,7 +171,7 @@ static const char *copy_and_hash(collector *c, int from, int to, off_t size,
             return "was changed while it was read";
         }
         crypto_hash_sha256_update(&state, (const unsigned char *)c->chunk, (size_t)got);
-        if (to >= 0 && write_chunk(to, c->chunk, (size_t)got) < 0) {
+        if (to >= 0 && kiln_write_all(to, c->chunk, (size_t)got) < 0) {
             return "cannot be written to the output folder";
         }
         left -= got;
@@ -394,7 +379,7 @@ int kiln_output_file_add(int out_fd, const char *out_path, const char *name,
     auto_new_file new_file file = {-1, -1, NULL, ""};
     if (out_fd >= 0) {
         rc = begin_new_file(&file, out_fd, name);
-        rc = rc == 0 ? write_chunk(file.fd, data, length) : rc;
+        rc = rc == 0 ? kiln_write_all(file.fd, data, length) : rc;
         if (rc < 0) {
             return kiln_error_errno(err, rc, "output file %s/%s: cannot write it", out_path,
                                     name);

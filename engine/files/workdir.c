@@ -2,6 +2,7 @@
 #include "files/workdir.h"
 
 #include "base/cleanup.h"
+#include "base/write.h"
 #include "files/beneath.h"
 #include "files/manifest.h"
 
@@ -39,14 +40,23 @@ static identity become_owner(const struct stat *st)
 
 int kiln_workdir_open(int root_fd, const char *area, kiln_error *err)
 {
-    int fd = kiln_open_beneath(root_fd, area, O_RDONLY | O_DIRECTORY, 0, true);
-    if (fd != -EACCES) {
-        return fd >= 0 ? fd : kiln_error_errno(err, fd, "session: cannot open its %s/", area);
-    }
-    /* The code took away its own permissions, and we are not root: the folder is still ours
-     * to give them back, through a descriptor that names no other inode. */
-    auto_close int path_fd = kiln_open_beneath(root_fd, area, O_PATH | O_DIRECTORY, 0, true);
     struct stat st;
+    auto_close int opened = kiln_open_beneath(root_fd, area, O_RDONLY | O_DIRECTORY, 0, true);
+    int fd = opened;
+    if (fd >= 0) {
+        /* The code may have taken away its own permissions: what it writes there next, and
+         * what we write as its user, needs them. */
+        if (fstat(fd, &st) == 0 && (st.st_mode & 0700) != 0700) {
+            (void)fchmod(fd, (st.st_mode & 07777) | 0700);
+        }
+        return kiln_steal_fd(&opened);
+    }
+    if (fd != -EACCES) {
+        return kiln_error_errno(err, fd, "session: cannot open its %s/", area);
+    }
+    /* We are not root: the folder is still ours to give them back, through a descriptor
+     * that names no other inode. */
+    auto_close int path_fd = kiln_open_beneath(root_fd, area, O_PATH | O_DIRECTORY, 0, true);
     if (path_fd >= 0 && fstat(path_fd, &st) == 0 && st.st_uid == geteuid()) {
         char link[64];
         snprintf(link, sizeof(link), "/proc/self/fd/%d", path_fd);
@@ -64,22 +74,6 @@ typedef struct source {
     int fd; /* -1: data */
 } source;
 
-static int write_all(int fd, const char *data, size_t length)
-{
-    while (length > 0) {
-        ssize_t written = write(fd, data, length);
-        if (written < 0 && errno == EINTR) {
-            continue;
-        }
-        if (written < 0) {
-            return -errno;
-        }
-        data += written;
-        length -= (size_t)written;
-    }
-    return 0;
-}
-
 /* Not sendfile: files of /proc and /sys, which one may well want to hand in, refuse it. */
 static int copy_all(int to, int from)
 {
@@ -95,7 +89,7 @@ static int copy_all(int to, int from)
         if (got <= 0) {
             return got < 0 ? -errno : 0;
         }
-        int rc = write_all(to, chunk, (size_t)got);
+        int rc = kiln_write_all(to, chunk, (size_t)got);
         if (rc < 0) {
             return rc;
         }
@@ -139,7 +133,7 @@ static int write_file(int area_fd, const char *area, const char *name, const sou
     /* The umask is the engine's, and not meant for the session. */
     int rc = fchmod(fd, mode & 0777) < 0 ? -errno : 0;
     if (rc == 0) {
-        rc = from->fd >= 0 ? copy_all(fd, from->fd) : write_all(fd, from->data, from->length);
+        rc = from->fd >= 0 ? copy_all(fd, from->fd) : kiln_write_all(fd, from->data, from->length);
     }
     if (rc < 0) {
         unlinkat(parent, base, 0);

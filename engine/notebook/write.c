@@ -3,6 +3,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/write.h"
 #include "notebook/json_text.h"
 
 #include <errno.h>
@@ -276,22 +277,6 @@ int kiln_ipynb_clear(kiln_ipynb *notebook, kiln_error *err)
     return rc < 0 ? kiln_error_set(err, rc, "notebook: out of memory") : 0;
 }
 
-static int write_text(int fd, const char *data, size_t length)
-{
-    while (length > 0) {
-        ssize_t written = write(fd, data, length);
-        if (written < 0 && errno == EINTR) {
-            continue;
-        }
-        if (written < 0) {
-            return -errno;
-        }
-        data += written;
-        length -= (size_t)written;
-    }
-    return 0;
-}
-
 int kiln_ipynb_write(const kiln_ipynb *notebook, const char *path, kiln_error *err)
 {
     auto_buffer kiln_buffer text = KILN_BUFFER_INIT;
@@ -312,7 +297,7 @@ int kiln_ipynb_write(const kiln_ipynb *notebook, const char *path, kiln_error *e
     if (fd < 0) {
         return kiln_error_errno(err, errno, "%s: cannot write the executed notebook", path);
     }
-    int rc = write_text(fd, text.data, text.length);
+    int rc = kiln_write_all(fd, text.data, text.length);
     if (rc == 0 && (close(kiln_steal_fd(&fd)) < 0 || rename(temporary, path) < 0)) {
         rc = -errno;
     }
