@@ -1,6 +1,7 @@
 /* check.c - `kiln check`: is everything there that the configuration asks for? */
 #include "cli/command.h"
 
+#include "base/buffer.h"
 #include "base/cleanup.h"
 #include "cli/report.h"
 #include "cli/reporting.h"
@@ -16,7 +17,7 @@ static const char help[] =
     "confine, and looks for the programs of each [runtime].\n\n"
     "A runtime that is missing is told and no failure: its language is, when it is asked\n"
     "for. --json: {\"ok\",\"configuration\":{},\"plugins\":[],\"policies\":{},\"sandbox\":[],\n"
-    "\"runtimes\":[]}.\n\n"
+    "\"network\":{\"mode\",\"allow\":[]},\"runtimes\":[]}.\n\n"
     "exit status: 0 everything required is there, 2 the configuration or a script is wrong,\n"
     "125 a plugin cannot be used or a required layer of confinement is missing.\n";
 
@@ -112,6 +113,20 @@ static void check_sandbox(findings *f, const kiln_config *config)
         }
     }
     json_object_set_new(f->root, "sandbox", layers != NULL ? layers : json_array());
+}
+
+static void add_network(findings *f, const kiln_config *config)
+{
+    json_t *allow = json_array();
+    for (const char *const *word = kiln_config_list(config, "sandbox", "allow"); *word != NULL;
+         word++) {
+        json_array_append_new(allow, json_string(*word));
+    }
+    json_object_set_new(
+        f->root, "network",
+        json_pack("{s:o, s:o}", "mode",
+                  text_or_null(kiln_config_string(config, "sandbox", "network")), "allow",
+                  allow));
 }
 
 /* The PATH that code sees; not ours. Caller frees. NULL: it is in none. */
@@ -221,6 +236,26 @@ static void print_sandbox(const json_t *root)
     }
 }
 
+static void print_network(const json_t *network)
+{
+    const char *mode = text_of(network, "mode");
+    auto_buffer kiln_buffer line = KILN_BUFFER_INIT;
+    bool proxy = strcmp(mode, "proxy") == 0;
+    kiln_buffer_printf(&line, "%s%s", mode,
+                       proxy                       ? ", to:"
+                       : strcmp(mode, "host") == 0 ? ": code reaches what this machine reaches"
+                                                   : "");
+    size_t i;
+    json_t *word;
+    json_array_foreach(json_object_get(network, "allow"), i, word)
+    {
+        if (proxy) {
+            kiln_buffer_printf(&line, " %s", json_string_value(word));
+        }
+    }
+    print_line("ok", "network", line.data != NULL ? line.data : mode);
+}
+
 static void print_findings(const findings *f)
 {
     size_t i;
@@ -247,6 +282,7 @@ static void print_findings(const findings *f)
     print_policies(json_object_get(f->root, "policies"));
     printf("sandbox\n");
     print_sandbox(f->root);
+    print_network(json_object_get(f->root, "network"));
     printf("runtimes\n");
     json_array_foreach(json_object_get(f->root, "runtimes"), i, entry)
     {
@@ -281,6 +317,7 @@ static void find_out(findings *f, const kiln_reporting_options *options)
         check_policies(f, second, &paths);
     }
     check_sandbox(f, config);
+    add_network(f, config);
     check_runtimes(f, config);
     kiln_config_free(config);
 }

@@ -686,7 +686,8 @@ static void test_shipped_examples(void **state)
     (void)state;
     static const char *const files[] = {"conf/locked-down.ini",     "conf/python-only.ini",
                                         "conf/heavy-notebooks.ini", "conf/add-language.ini",
-                                        "conf/dry-run.ini",         "conf/kiln.ini"};
+                                        "conf/dry-run.ini",         "conf/kiln.ini",
+                                        "conf/with-network.ini"};
     for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
         const kiln_config_sources sources = {.file = files[i], .runtimes = "conf/runtimes.ini"};
         kiln_error err = KILN_ERROR_INIT;
