@@ -87,7 +87,10 @@ static int host_write_file(const kiln_host *host, kiln_session *session, const c
     }
     int rc = kiln_workdir_write(binding->root_fd, "work", name, data, length, mode, &err);
     if (rc < 0) {
-        kiln_log(KILN_LOG_ERROR, backend->section, "write_file: %s", err.text);
+        /* These two are the code's own doing: the plugin has an answer to them. */
+        bool expected = rc == -EISDIR || rc == -ENOSPC;
+        kiln_log(expected ? KILN_LOG_DEBUG : KILN_LOG_ERROR, backend->section, "write_file: %s",
+                 err.text);
         return rc;
     }
     kiln_ticket_entry *entry =

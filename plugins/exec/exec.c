@@ -161,6 +161,37 @@ static int refuse(const kiln_host *host, kiln_ticket ticket, const char *name,
     return host->complete(host, ticket, &outcome);
 }
 
+/* An earlier execution has filled the session's file system: no fault of the backend's. */
+static int refuse_for_space(const kiln_host *host, kiln_ticket ticket, const char *file)
+{
+    char message[256];
+    kiln_outcome outcome = KILN_OUTCOME_INIT;
+    snprintf(message, sizeof(message),
+             "%.80s does not fit in the session's file system, which the session's files fill",
+             file);
+    outcome.status = KILN_STATUS_LIMIT;
+    outcome.name = "disk";
+    outcome.message = message;
+    return host->complete(host, ticket, &outcome);
+}
+
+/* Where the code has put a folder in the place of its own file: main-2.py, and so on. */
+static int write_code(const kiln_host *host, kiln_session *session, const kiln_input *input,
+                      const char *extension, char *name, size_t size)
+{
+    enum { NAMES_MAX = 1000 };
+    int rc = -EISDIR;
+    for (int number = 1; rc == -EISDIR && number <= NAMES_MAX; number++) {
+        if (number > 1) {
+            snprintf(name, size, "main-%d%.32s", number, extension);
+        }
+        if (!taken(input, name)) {
+            rc = host->write_file(host, session, name, input->code, input->code_length, 0644);
+        }
+    }
+    return rc;
+}
+
 static job *new_job(const kiln_host *host, kiln_ticket ticket, kiln_session *session,
                     const kiln_input *input)
 {
@@ -222,13 +253,16 @@ static int exec_execute(void *self_, kiln_ticket ticket, kiln_session *session, 
         return refuse(host, ticket, "UnknownLanguage", message);
     }
     snprintf(name, sizeof(name), "main%.32s", runtime->extension);
-    snprintf(file, sizeof(file), "/work/%s", name);
     if (taken(input, name)) {
         snprintf(message, sizeof(message),
                  "input file \"%s\" has the name of the code's own file: rename it", name);
         return refuse(host, ticket, "InputFiles", message);
     }
-    int rc = host->write_file(host, session, name, input->code, input->code_length, 0644);
+    int rc = write_code(host, session, input, runtime->extension, name, sizeof(name));
+    snprintf(file, sizeof(file), "/work/%s", name);
+    if (rc == -ENOSPC) {
+        return refuse_for_space(host, ticket, file);
+    }
     if (rc < 0) {
         snprintf(message, sizeof(message), "%s: %s", file, strerror(-rc));
         return refuse(host, ticket, "InputFiles", message);
