@@ -130,7 +130,7 @@ static int load_policy(kiln_chain *chain, const kiln_policy_spec *spec,
     }
     loading.text = text;
     chain->lua->who = policy->name;
-    rc = kiln_lua_protect(chain->lua, run_script, &loading, err);
+    rc = kiln_lua_protect_load(chain->lua, run_script, &loading, err);
     chain->lua->who = NULL;
     if (rc < 0) {
         const char *name = kiln_script_name(spec->path);
@@ -138,7 +138,7 @@ static int load_policy(kiln_chain *chain, const kiln_policy_spec *spec,
                                                            : kiln_error_wrap(err, "%s", name);
     }
     rc = read_options(policy, source, err);
-    return rc < 0 ? rc : kiln_lua_protect(chain->lua, install, &loading, err);
+    return rc < 0 ? rc : kiln_lua_protect_load(chain->lua, install, &loading, err);
 }
 
 static void free_policy(kiln_policy *policy)
@@ -171,7 +171,7 @@ int kiln_chain_new(kiln_policies *policies, const char *name, const kiln_policy_
                  : kiln_lua_new(0, 0, 0, &made->lua, err);
     if (rc == 0) {
         made->lua->owner = made;
-        rc = kiln_lua_protect(made->lua, set_up, made, err);
+        rc = kiln_lua_protect_load(made->lua, set_up, made, err);
     }
     for (size_t i = 0; rc == 0 && i < count; i++) {
         rc = load_policy(made, &specs[i], source, err);

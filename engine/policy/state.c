@@ -91,6 +91,19 @@ static int set_up(lua_State *L)
     return 0;
 }
 
+static int protect_for(kiln_lua *lua, uint64_t burst_ns, lua_CFunction function, void *argument,
+                       kiln_error *err)
+{
+    uint64_t burst = lua->budget.burst_ns;
+    uint64_t total = lua->budget.total_ns;
+    lua->budget.burst_ns = burst_ns;
+    lua->budget.total_ns = UINT64_MAX;
+    int rc = kiln_lua_protect(lua, function, argument, err);
+    lua->budget.burst_ns = burst;
+    lua->budget.total_ns = total;
+    return rc;
+}
+
 int kiln_lua_new(size_t memory, uint64_t burst_ms, uint64_t total_ms, kiln_lua **lua,
                  kiln_error *err)
 {
@@ -113,14 +126,8 @@ int kiln_lua_new(size_t memory, uint64_t burst_ms, uint64_t total_ms, kiln_lua *
         kiln_budget_open(&made->budget, made->L, burst_ms > 0 ? burst_ms : KILN_BUDGET_BURST_MS,
                          total_ms > 0 ? total_ms : KILN_BUDGET_TOTAL_MS, err);
     if (rc == 0) {
-        /* Kiln's own library, no script: a burst says nothing of it, and what it takes is
-         * the machine's affair (an emulated one needs more than a script's burst). */
-        uint64_t burst_ns = made->budget.burst_ns;
-        uint64_t total_ns = made->budget.total_ns;
-        made->budget.burst_ns = made->budget.total_ns = (uint64_t)SET_UP_MS * 1000000;
-        rc = kiln_lua_protect(made, set_up, NULL, err);
-        made->budget.burst_ns = burst_ns;
-        made->budget.total_ns = total_ns;
+        /* Kiln's own library, no script: what it takes is the machine's affair. */
+        rc = protect_for(made, (uint64_t)SET_UP_MS * 1000000, set_up, NULL, err);
     }
     if (rc < 0) {
         kiln_lua_free(made);
@@ -142,6 +149,12 @@ void kiln_lua_free(kiln_lua *lua)
     kiln_budget_close(&lua->budget);
     json_decref(lua->scratch);
     free(lua);
+}
+
+int kiln_lua_protect_load(kiln_lua *lua, lua_CFunction function, void *argument,
+                          kiln_error *err)
+{
+    return protect_for(lua, lua->budget.total_ns, function, argument, err);
 }
 
 int kiln_lua_protect(kiln_lua *lua, lua_CFunction function, void *argument, kiln_error *err)
