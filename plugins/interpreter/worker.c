@@ -7,6 +7,7 @@
 #include "channel.h"
 
 #include <locale.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,6 +141,8 @@ static PyObject *environment(void)
 
 static int start(void)
 {
+    /* As python3 does: a reader that left is an exception, not the session's end. */
+    signal(SIGPIPE, SIG_IGN);
     PyOS_AfterFork_Child();
     kiln_memory_forked();
     kiln_channel_start();
