@@ -30,15 +30,15 @@ int kiln_core_error_number(const kiln_event *event)
 }
 
 /* Is memory so near its limit that a refused allocation was due to it? */
-static bool near_limit(const kiln_account *account, const kiln_limits *limits)
+static bool near_limit(const kiln_result *result, const kiln_limits *limits)
 {
-    return limits->memory > 0 && account->max_memory_bytes >= limits->memory / 8 * 7;
+    return limits->memory > 0 && result->max_rss_bytes >= limits->memory / 8 * 7;
 }
 
 /* The limit that an uncaught error of that number was due to, or NULL. Only where nothing
  * else gives it: a socket gives EAGAIN, too, and a file larger than any may be EFBIG. */
-static const char *limit_of(int error_number, const kiln_account *account,
-                            const kiln_limits *limits)
+static const char *limit_of(int error_number, const kiln_result *result,
+                            const kiln_account *account, const kiln_limits *limits)
 {
     switch (error_number) {
     case ENOSPC:
@@ -51,7 +51,7 @@ static const char *limit_of(int error_number, const kiln_account *account,
     case EAGAIN:
         return account->processes_hit ? "processes" : NULL;
     case ENOMEM:
-        return account->memory_hit || near_limit(account, limits) ? "memory" : NULL;
+        return account->memory_hit || near_limit(result, limits) ? "memory" : NULL;
     default:
         return NULL;
     }
@@ -91,8 +91,9 @@ void kiln_core_apply_limits(kiln_result *result, const kiln_account *account,
                    {"processes", account->processes_hit},
                    {"disk", account->disk_hit},
                    {"files", account->files_hit}};
-    const char *cause =
-        result->status == KILN_STATUS_ERROR ? limit_of(error_number, account, limits) : NULL;
+    const char *cause = result->status == KILN_STATUS_ERROR
+                            ? limit_of(error_number, result, account, limits)
+                            : NULL;
     char limit[80];
     char text[160];
     if (cause != NULL) {

@@ -463,7 +463,8 @@ static void tell_fixed_limits(kiln_binding *binding, const kiln_limits *asked)
             fixed[i].of_worker ? &binding->guest_limits : &binding->limits, field);
         char text[2][40];
         char detail[160];
-        if (now == wanted || (fixed[i].of_worker && !has_worker(binding))) {
+        if (now == wanted ||
+            (fixed[i].of_worker && (!has_worker(binding) || binding->pending != NULL))) {
             continue;
         }
         snprintf(detail, sizeof(detail), "%s %s since the session began, not %s", field->name,

@@ -49,6 +49,13 @@ static bool over_memory(const kiln_sandbox *sandbox, const kiln_tree *tree, pid_
     return exact.memory_bytes + shared > limit;
 }
 
+static void note_processes(kiln_sandbox *sandbox, const kiln_tree *tree)
+{
+    if (tree->processes > sandbox->account.processes_seen) {
+        sandbox->account.processes_seen = tree->processes;
+    }
+}
+
 static void look(void *user)
 {
     kiln_sandbox *sandbox = user;
@@ -58,6 +65,7 @@ static void look(void *user)
     if (sandbox->run == NULL || kiln_tree_measure(sandbox->account.pid, false, &tree) < 0) {
         return;
     }
+    note_processes(sandbox, &tree);
     double cpu_ms = tree.cpu_ms - sandbox->account.cpu_from_ms;
     if (limits->cpu_ms > 0 && cpu_ms >= (double)limits->cpu_ms && !sandbox->run->killing) {
         sandbox->run->cpu_exceeded = true;
@@ -80,6 +88,7 @@ static void begin_looking(kiln_sandbox *sandbox)
         return;
     }
     sandbox->account.cpu_from_ms = tree.cpu_ms;
+    sandbox->account.processes_seen = 0;
     sandbox->account.watch = kiln_alarm_new(sandbox->zygote->loop, LOOK_MS, look, sandbox);
     if (sandbox->account.watch == NULL) {
         kiln_log(KILN_LOG_WARNING, "sandbox", "no memory to watch the memory of %s",
@@ -140,8 +149,13 @@ void kiln_sandbox_account_end(kiln_sandbox *sandbox, kiln_account *account)
         end_counting(sandbox, account);
     } else if (sandbox->account.watch != NULL &&
                kiln_tree_measure(sandbox->account.pid, false, &tree) == 0) {
+        uint64_t most = sandbox->account.limits.processes;
+        note_processes(sandbox, &tree);
         account->cpu_ms = tree.cpu_ms - sandbox->account.cpu_from_ms;
         account->cpu_is_coarse = true;
+        /* RLIMIT_NPROC refuses without a count. As an ordinary user the supervisor, which
+         * is not seen here, has the code's uid and takes one. */
+        account->processes_hit = most > 0 && sandbox->account.processes_seen + 1 >= most;
     }
     account->disk_bytes = used_disk(sandbox, &disk_full, &files_full);
     account->disk_hit = disk_full && !sandbox->account.disk_full;

@@ -193,6 +193,10 @@ static void fill_limits(const kiln_run *run, kiln_exit *exit)
     if (died_of(run, SIGXFSZ) && exit->limit == NULL) {
         exit->limit = "file_size";
     }
+    if (exit->limit == NULL && !run->killing && run->sandbox->cgroup == NULL &&
+        run->limits.memory > 0 && exit->max_rss_bytes >= run->limits.memory / 8 * 7) {
+        exit->limit = "memory"; /* RLIMIT_DATA: it was refused more, and failed */
+    }
     if (run->killing && exit->limit != NULL && strcmp(exit->limit, "memory") != 0) {
         exit->limit = NULL; /* it had lived with that; we ended it, and the caller knows why */
     }

@@ -81,6 +81,7 @@ struct kiln_sandbox {
         bool disk_full, files_full;       /* likewise */
         pid_t pid;                        /* the supervisor's, once it was needed */
         kiln_alarm *watch;                /* without a cgroup */
+        uint64_t processes_seen;          /* by it, at most */
     } account;
 };
 
