@@ -70,6 +70,10 @@ attack.run {
   { "magic-like lines that are none", code = "x = 7\nprint(x\n%2)", keeps = "1" },
   { "a magic that is not there", code = "%nosuchmagic 1", status = "error" },
   { "a shell line", code = "!echo from a shell", keeps = "from a shell" },
+  { "a pipe that nobody reads", status = "error", error = "BrokenPipeError",
+    code = "import os\nread, write = os.pipe()\nos.close(read)\nos.write(write, b'x')" },
+  { "a program that does not read", keeps = "1",
+    code = "import subprocess\nr = subprocess.run(['true'], input=b'x' * 10**6)\nprint(r.returncode + 1)" },
   { "pickle of a cell's class, function and named tuple", keeps = "True True (1, 2)",
     code = "import pickle, collections\nclass P: pass\ndef f(): pass\nN = collections.namedtuple('N', 'a b')\n"
       .. "again = lambda o: pickle.loads(pickle.dumps(o))\n"
