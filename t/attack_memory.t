@@ -69,17 +69,25 @@ attack.run(both(function(backend)
   }
 end))
 
--- Files are memory, too: disk above memory, so that memory is what ends it. What they
--- hold stays when processes die, and the next execution must have room all the same.
-attack.run(both(function(backend)
-  local group = { "files as memory", backend = backend,
-    set = { "limits.memory=64M", "limits.disk=1G", "limits.processes=16" } }
-  for _, folder in ipairs { "/dev/shm", "/tmp", "/work" } do
-    group[#group + 1] = bomb("in " .. folder, fill(folder),
-      { status = "limit", error = { "memory", "disk" }, keeps = "so far\n" })
-  end
-  return group
-end))
+-- Files are memory, too, and stay when processes are killed: a disk above the memory
+-- must not keep the next execution from having any.
+local filled = { "files as memory", backend = "exec", language = "bash",
+  set = { "limits.memory=64M", "limits.disk=1G", "limits.processes=16" },
+  probe = [[/usr/bin/python3 -c "print('alive 42 others 0', len(bytearray(16 << 20)))"]] }
+for _, folder in ipairs { "/dev/shm", "/tmp", "/work" } do
+  filled[#filled + 1] = { "in " .. folder, status = "limit", error = "disk", keeps = "so far\n",
+    code = "echo so far; for i in 1 2 3 4; do /usr/bin/head -c 32000000 /dev/zero > " .. folder
+      .. "/big$i; done; exit 1" }
+  filled[#filled + 1] = { "and given back in " .. folder, code = "/bin/rm " .. folder .. "/big?" }
+end
+local both_filled = { "files as memory", backend = "interpreter", set = filled.set }
+for _, folder in ipairs { "/dev/shm", "/tmp" } do
+  both_filled[#both_filled + 1] = bomb("in " .. folder, fill(folder), { status = "limit",
+    error = "disk", keeps = "so far\n" })
+  both_filled[#both_filled + 1] = { "and given back in " .. folder,
+    code = "import os\nos.remove('" .. folder .. "/big')" }
+end
+attack.run(filled, both_filled)
 
 attack.run { "memory bomb", backend = "exec", language = "c", set = { "limits.memory=64M" },
   { "in C", code = [[
@@ -148,9 +156,12 @@ local sleeps = {
   { "read that nothing answers", "import os\nr, w = os.pipe()\nos.read(r, 1)" },
 }
 local wall = { status = "timeout", error = "timeout" }
-local groups = { both(function(backend)
-  return cells(cells({ "wall clock", backend = backend, timeout = "700ms" }, loops, wall), sleeps, wall)
-end) }
+local groups = {}
+for _, backend in ipairs(backends) do
+  for _, list in ipairs { loops, sleeps } do
+    groups[#groups + 1] = cells({ "wall clock", backend = backend, timeout = "700ms" }, list, wall)
+  end
+end
 attack.run(unpack(groups))
 
 local cpu = { status = "timeout", error = "cpu" }

@@ -50,7 +50,8 @@ static const kiln_key limit_keys[] = {
      "How much of standard output, and of standard error, is kept. What comes after it is\n"
      "counted and dropped.",
      1, 1ULL << 40, NULL},
-    {"disk", KILN_OPTION_SIZE, 0, "256M", "Content of all files of a session together.", MIB,
+    {"disk", KILN_OPTION_SIZE, 0, "256M",
+     "Content of all files of a session together. It is memory: at most half of `memory`.", MIB,
      PIB, NULL},
     {"files", KILN_OPTION_INTEGER, 0, "20000", "Files and folders of a session.", 64,
      1ULL << 31, NULL},

@@ -223,12 +223,20 @@ static void on_open_timeout(void *user)
 
 /* ---- making one */
 
+/* Files are memory, and stay when processes are killed for it: were they to fill it, not
+ * even the program that removes them could run. */
+static uint64_t disk_size(const kiln_limits *limits)
+{
+    uint64_t most = limits->memory / 2;
+    return most > 0 && (limits->disk == 0 || limits->disk > most) ? most : limits->disk;
+}
+
 int kiln_sandbox_request(kiln_sandbox *sandbox)
 {
     kiln_zygote *zygote = sandbox->zygote;
     kiln_sandbox_session session = {
         .index = sandbox->index,
-        .disk = sandbox->limits.disk,
+        .disk = disk_size(&sandbox->limits),
         .files = sandbox->limits.files,
     };
     int fds[KILN_CONTROL_FDS] = {sandbox->peer};

@@ -113,7 +113,7 @@ typedef struct kiln_limits {
     uint64_t memory;     /* bytes, the whole tree with tmpfs */
     uint64_t processes;  /* processes and threads */
     uint64_t output;     /* bytes kept per stream */
-    uint64_t disk;       /* bytes in the session's file system */
+    uint64_t disk;       /* bytes in the session's file system, at most half of memory */
     uint64_t files;      /* inodes in the session's file system */
     uint64_t open_files; /* descriptors a process */
     uint64_t file_size;  /* bytes of one file */
