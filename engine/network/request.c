@@ -233,14 +233,12 @@ static int split_url(kiln_proxy_request *request, const char **path, size_t *len
 {
     static const char scheme[] = "http://";
     const char *url = request->url.data;
-    size_t size = request->url.length;
     kiln_error why = KILN_ERROR_INIT;
-    if (size < sizeof(scheme) - 1 || strncasecmp(url, scheme, sizeof(scheme) - 1) != 0) {
+    if (strncasecmp(url, scheme, sizeof(scheme) - 1) != 0) {
         return refuse(request, bad_request,
                       "only http:// URLs and CONNECT are served by this proxy");
     }
     url += sizeof(scheme) - 1;
-    size -= sizeof(scheme) - 1;
     size_t authority = strcspn(url, "/?#");
     if (memchr(url, '@', authority) != NULL) {
         return refuse(request, bad_request, "a URL with a user name is not served");

@@ -55,8 +55,7 @@ int kiln_landlock_abi(void);
 int kiln_landlock_open_root(kiln_error *err);
 /* Makes the session's ruleset from descriptors of its writable folders, behind the
  * number that kiln_sandbox_landlock gave, if it gave one. */
-int kiln_landlock_session(const int *writable, int count, bool open_network,
-                          kiln_error *err);
+int kiln_landlock_session(const int *writable, int count, bool open_network, kiln_error *err);
 int kiln_landlock_restrict(int ruleset, kiln_error *err);
 
 /* ---- seccomp.c */

@@ -36,8 +36,8 @@ typedef enum kiln_control_type {
     KILN_CONTROL_KILL = 7,        /* everything but the supervisor */
     KILN_CONTROL_INTERRUPT = 8,   /* SIGINT to the main process; id: the cell's */
     KILN_CONTROL_EXIT = 9,        /* kiln_control_exit, then text when error is set */
-    KILN_CONTROL_SWEEP = 11, /* kill everything but the supervisor and the main process */
-    KILN_CONTROL_SWEPT = 12, /* it is done */
+    KILN_CONTROL_SWEEP = 11,      /* kill everything but the supervisor and the main process */
+    KILN_CONTROL_SWEPT = 12,      /* it is done */
     KILN_CONTROL_STARTED = 10,    /* of a zygote, before it preloads; fd: pidfd */
 } kiln_control_type;
 
