@@ -14,6 +14,7 @@
 #include <linux/filter.h>
 #include <linux/netlink.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stddef.h>
@@ -46,7 +47,7 @@ enum { QUERY_PERSONALITY = -1, PROGRAM_MAX = 4096 /* BPF_MAXINSNS */ };
 #define SKIP_UNLESS_ANY(bits, skip)                                                            \
     BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (uint32_t)(bits), 0, skip)
 
-enum { PRELUDE = 33 };
+enum { PRELUDE = 40 };
 #define TO_TABLE(index) (PRELUDE - (index)-1)
 
 /* Numbers are those of the native architecture; another's reach the table's own check
@@ -93,12 +94,23 @@ static const struct sock_filter prelude[] = {
     [24] = SKIP_UNLESS(__NR_socket, TO_TABLE(24)),
     [25] = LOAD(LOW(0)),
     [26] = SKIP_IF(AF_UNIX, TO_TABLE(26)),
-    [27] = SKIP_IF(AF_INET, TO_TABLE(27)),
-    [28] = SKIP_IF(AF_INET6, TO_TABLE(28)),
+    [27] = SKIP_IF(AF_INET, 5),
+    [28] = SKIP_IF(AF_INET6, 4),
     [29] = SKIP_UNLESS(AF_NETLINK, 2),
     [30] = LOAD(LOW(2)),
     [31] = SKIP_IF(NETLINK_ROUTE, TO_TABLE(31)),
     [32] = REFUSE(EPERM),
+
+    /* Of the internets' protocols the common ones. Landlock's rules for TCP do not see
+     * MPTCP; SCTP, DCCP and the others are kernel modules that asking would load. The
+     * answer is that of a kernel without them, after which programs take TCP. */
+    [33] = LOAD(LOW(2)),
+    [34] = SKIP_IF(0, TO_TABLE(34)),
+    [35] = SKIP_IF(IPPROTO_TCP, TO_TABLE(35)),
+    [36] = SKIP_IF(IPPROTO_UDP, TO_TABLE(36)),
+    [37] = SKIP_IF(IPPROTO_ICMP, TO_TABLE(37)),
+    [38] = SKIP_IF(IPPROTO_ICMPV6, TO_TABLE(38)),
+    [39] = REFUSE(EPROTONOSUPPORT),
 };
 _Static_assert(sizeof(prelude) / sizeof(prelude[0]) == PRELUDE, "the jumps count on it");
 

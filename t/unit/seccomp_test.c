@@ -7,6 +7,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/netlink.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -38,6 +39,12 @@ static const struct {
     {"personality, high bits", SYS_personality, {HIGH | 0x0040000}, EPERM},
     {"AF_UNIX", SYS_socket, {AF_UNIX, SOCK_STREAM}, 0},
     {"AF_INET", SYS_socket, {AF_INET, SOCK_STREAM}, 0},
+    {"TCP", SYS_socket, {AF_INET, SOCK_STREAM, IPPROTO_TCP}, 0},
+    {"UDP", SYS_socket, {AF_INET, SOCK_DGRAM, IPPROTO_UDP}, 0},
+    {"MPTCP", SYS_socket, {AF_INET, SOCK_STREAM, 262}, EPROTONOSUPPORT},
+    {"MPTCP, high bits", SYS_socket, {AF_INET, SOCK_STREAM, HIGH | 262}, EPROTONOSUPPORT},
+    {"SCTP", SYS_socket, {AF_INET6, SOCK_STREAM, IPPROTO_SCTP}, EPROTONOSUPPORT},
+    {"DCCP", SYS_socket, {AF_INET, 6, 33}, EPROTONOSUPPORT},
     {"AF_NETLINK route", SYS_socket, {AF_NETLINK, SOCK_RAW, NETLINK_ROUTE}, 0},
     {"AF_NETLINK usersock", SYS_socket, {AF_NETLINK, SOCK_RAW, NETLINK_USERSOCK}, EPERM},
     {"AF_NETLINK, high bits", SYS_socket, {AF_NETLINK, SOCK_RAW, HIGH | NETLINK_AUDIT}, EPERM},
