@@ -249,6 +249,9 @@ tap.same(r.json.network, { mode = "proxy",
 r = tap.run { "kiln", "check", "--config", "conf/with-network.ini" }
 tap.like(r.out, "network%s+proxy, to: example%.org:443 ", "for people, too")
 
+r = tap.run { "kiln", "check", "--set", "sandbox.network=host" }
+tap.like(r.out, "namespaces +[^\n]*not net: %[sandbox%] network is host", "and what host leaves open")
+
 server:kill(9)
 server:wait()
 tap.no_leaks(before, "nothing is left")

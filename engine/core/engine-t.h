@@ -43,8 +43,10 @@ struct kiln_execution {
 /* policy_host.c: the core's side of kiln_policy_host. */
 void kiln_core_policy_host(kiln_engine *engine, kiln_policy_host *host);
 
-/* network.c: sets policy->network, allow and proxy_env. */
-int kiln_core_network_open(kiln_engine *engine, kiln_sandbox_policy *policy, kiln_error *err);
+/* network.c */
+int kiln_core_network_mode(const kiln_config *config, kiln_network *mode, kiln_error *err);
+/* Sets allow and proxy_env. */
+int kiln_core_network_open(kiln_engine *engine, kiln_network mode, kiln_error *err);
 void kiln_core_network_close(kiln_engine *engine);
 
 /* run.c */

@@ -99,13 +99,7 @@ int kiln_engine_sandbox_policy(const kiln_config *config, kiln_sandbox_policy *p
         policy->uid_base = first; /* an ordinary user has one uid only, its own */
         policy->uid_count = count;
     }
-    return 0;
-}
-
-static int sandbox_policy(kiln_engine *engine, kiln_sandbox_policy *policy, kiln_error *err)
-{
-    int rc = kiln_engine_sandbox_policy(engine->config, policy, err);
-    rc = rc < 0 ? rc : kiln_core_network_open(engine, policy, err);
+    int rc = kiln_core_network_mode(config, &policy->network, err);
     policy->private_network = kiln_sandbox_needs_private_network(policy);
     return rc;
 }
@@ -146,7 +140,8 @@ static int open_backends(kiln_engine *engine, const kiln_paths *paths, const cha
         .directory = directory != NULL ? directory : paths->plugins,
         .executable = paths->executable,
     };
-    int rc = sandbox_policy(engine, &spec.sandbox, err);
+    int rc = kiln_engine_sandbox_policy(engine->config, &spec.sandbox, err);
+    rc = rc < 0 ? rc : kiln_core_network_open(engine, spec.sandbox.network, err);
     if (rc < 0) {
         return rc;
     }

@@ -50,33 +50,39 @@ static int make_environment(kiln_engine *engine)
     return add_exceptions(engine->allow, &env[PROXY_NAMES], &env[PROXY_NAMES + 1]);
 }
 
-int kiln_core_network_open(kiln_engine *engine, kiln_sandbox_policy *policy, kiln_error *err)
+int kiln_core_network_mode(const kiln_config *config, kiln_network *mode, kiln_error *err)
 {
-    const char *network = kiln_config_string(engine->config, "sandbox", "network");
+    static const char *const names[] = {"none", "host", "proxy"};
+    const char *network = kiln_config_string(config, "sandbox", "network");
+    for (int i = 0; network != NULL && i < 3; i++) {
+        if (strcmp(network, names[i]) == 0) {
+            *mode = (kiln_network)i;
+            return 0;
+        }
+    }
+    *mode = KILN_NETWORK_NONE;
+    return network == NULL
+               ? 0
+               : kiln_error_set(err, EINVAL,
+                                "[sandbox] network \"%s\": expected none, proxy or host",
+                                network);
+}
+
+int kiln_core_network_open(kiln_engine *engine, kiln_network mode, kiln_error *err)
+{
     const char *const *words = kiln_config_list(engine->config, "sandbox", "allow");
     /* Read in any case: a fault in it must not wait for the day it counts. */
     int rc = kiln_allow_list_new(words, &engine->allow, err);
     if (rc < 0) {
         return rc;
     }
-    if (network == NULL || strcmp(network, "none") == 0) {
-        policy->network = KILN_NETWORK_NONE;
-    } else if (strcmp(network, "host") == 0) {
-        policy->network = KILN_NETWORK_HOST;
-    } else if (strcmp(network, "proxy") == 0) {
-        policy->network = KILN_NETWORK_PROXY;
+    if (mode == KILN_NETWORK_PROXY) {
         rc = make_environment(engine);
-        if (rc < 0) {
-            return kiln_error_set(err, rc, "out of memory");
-        }
-    } else {
-        return kiln_error_set(
-            err, EINVAL, "[sandbox] network \"%s\": expected none, proxy or host", network);
+        return rc < 0 ? kiln_error_set(err, rc, "out of memory") : 0;
     }
-    if (policy->network != KILN_NETWORK_PROXY && words != NULL && words[0] != NULL) {
+    if (words != NULL && words[0] != NULL) {
         kiln_log(KILN_LOG_WARNING, "sandbox",
-                 "[sandbox] allow counts for nothing: network is %s, not proxy",
-                 network != NULL ? network : "none");
+                 "[sandbox] allow counts for nothing: network is not proxy");
     }
     return 0;
 }

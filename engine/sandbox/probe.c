@@ -100,7 +100,9 @@ static void try_namespaces(const kiln_sandbox_policy *policy, finding *found)
     /* The process that returns is a grandchild; the pipe is all it shares. */
     int rc = session_in_zygote(policy, &err);
     say(found, rc, &err,
-        kiln_sandbox_needs_private_network(policy)
+        policy->network == KILN_NETWORK_HOST
+            ? "user, pid, mount, ipc, uts; not net: [sandbox] network is host"
+        : kiln_sandbox_needs_private_network(policy)
             ? "user, pid, mount, net (one a session), ipc, uts"
             : "user, pid, mount, net (empty, shared by a zygote's sessions), ipc, uts");
 }
