@@ -74,6 +74,17 @@ local wanted = {
   },
 }
 
+-- Before Landlock's ABI 6 a session has a network of its own, whose loopback is up; what
+-- it reaches there is itself. The signal to pid 1 is one that the kernel drops.
+local shares_network = tap.run({ "kiln", "check" }).out:find("shared by a zygote", 1, true)
+if not shares_network then
+  wanted.network.default.TCP = wanted.network.default.TCP .. "|ECONNREFUSED"
+  wanted.network.listen = "done"
+  wanted.network["UDP to the host's loopback"] = "done"
+  wanted.network["UDP to IPv6 loopback"] = "done"
+  wanted.processes["kill pid 1"], wanted.processes["stop pid 1"] = "EPERM|done", "EPERM|done"
+end
+
 local function matches(value, alternatives)
   for pattern in (alternatives .. "|"):gmatch("(.-)|") do
     if value:find("^" .. pattern .. "$") then return true end
@@ -300,7 +311,6 @@ try dmesg
 try hostname changed
 try date --set 2000-01-01
 try renice -n -20 $$
-try kill -KILL 1
 try dd if=/dev/zero of=/dev/sda count=1
 try sh -c 'echo "|/tmp/x" >/proc/sys/kernel/core_pattern'
 try sh -c 'echo b >/proc/sysrq-trigger'
@@ -313,7 +323,6 @@ try ls /sys
 try ls /proc/1/root/
 try cat HOST_FILE
 try bash -c 'exec 3<>/dev/tcp/127.0.0.1/TCP_PORT'
-try bash -c 'echo x >/dev/udp/127.0.0.1/UDP_PORT'
 try getent hosts example.org
 try ip link set lo up
 try touch /usr/bin/x /etc/x /x
@@ -322,7 +331,7 @@ cp /bin/sh /tmp/sh && chmod 4755 /tmp/sh && /tmp/sh -p -c 'echo uids $(id -u) $(
 local ran = tap.run { "kiln", "run", "-l", "bash", "-c", shell, cwd = dir }
 local _, refused = ran.out:gsub("refused: ", "")
 tap.is(ran.code, 0, "shell: it runs to its end")
-tap.is(refused, 32, "shell: each tool is refused")
+tap.is(refused, 30, "shell: each tool is refused")
 tap.unlike(ran.out, "done: ", "shell: none does its work")
 local effective, real = ran.out:match("uids (%d+) (%d+)")
 tap.ok(effective and effective == real and real ~= "0", "shell: a setuid copy of sh is nobody else")
@@ -340,7 +349,7 @@ local looking = {
   ["look for a queue"] = "ENOENT", ["look for a POSIX queue"] = "ENOENT",
   ["look for an abstract socket"] = "ECONNREFUSED|EPERM",
   ["look for abstract datagrams"] = "ECONNREFUSED|EPERM",
-  ["look for a socket"] = "ENOENT", ["look for a UDP port"] = "ENETUNREACH",
+  ["look for a socket"] = "ENOENT", ["look for a UDP port"] = shares_network and "ENETUNREACH" or "done",
   ["look for a writer's lock"] = "EBADF",
   ["others that can be signalled"] = "0", ["names of sockets seen"] = "0",
   ["UDP port taken"] = "no",
