@@ -493,6 +493,17 @@ static int request(kiln_guest *guest, kiln_frame_type type, json_t *json,
     return 0;
 }
 
+/* Not to be known before the request is sent: a cell could answer for those that are
+ * still to come. The first has none before it. */
+static uint32_t next_id(const kiln_guest *guest)
+{
+    uint32_t id = 1;
+    while (guest->request_id != 0 && (id < 2 || id == guest->request_id)) {
+        id = randombytes_random() >> 1; /* an int, as signals carry it */
+    }
+    return id;
+}
+
 static int check_idle(const kiln_guest *guest, kiln_error *err)
 {
     if (guest->state == GUEST_ENDING || kiln_run_over(&guest->run)) {
@@ -552,7 +563,7 @@ int kiln_guest_execute(kiln_guest *guest, const kiln_input *input, kiln_error *e
     guest->sweep = false;
     guest->limit = NULL;
     kiln_run_forget_hits(&guest->run, guest->run.sandbox);
-    uint32_t id = ++guest->request_id;
+    uint32_t id = guest->request_id = next_id(guest);
     json_error_t why;
     auto_json json_t *json = json_pack_ex(
         &why, 0, "{s:I,s:s%,s:s?,s:I,s:o,s:o,s:s?}", "id", (json_int_t)id, "code", input->code,
@@ -576,7 +587,7 @@ int kiln_guest_analyze(kiln_guest *guest, const char *code, size_t length, kiln_
     if (rc < 0) {
         return rc;
     }
-    uint32_t id = ++guest->request_id;
+    uint32_t id = guest->request_id = next_id(guest);
     auto_json json_t *json =
         json_pack("{s:I,s:s%}", "id", (json_int_t)id, "code", code, length);
     if (json == NULL) {
