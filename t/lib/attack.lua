@@ -60,7 +60,7 @@ function attack.notebook(language, sources)
 end
 
 local function first_lines(text)
-  return (tostring(text):sub(1, 600))
+  return (tostring(text):sub(1, 300))
 end
 
 -- What of a result says how it ended, in one line for a test that failed.
