@@ -6,6 +6,7 @@
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -19,12 +20,28 @@
 #define HOST_ABSTRACT "kiln"
 #endif
 
+/* What a connection that does not block came to. */
+static long connected(int fd, const void *address, socklen_t size)
+{
+    if (connect(fd, address, size) == 0) {
+        return 0;
+    }
+    struct pollfd ready = {fd, POLLOUT, 0};
+    int failure = EINPROGRESS;
+    socklen_t length = sizeof(failure);
+    if (errno == EINPROGRESS && poll(&ready, 1, 500) == 1) {
+        getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &length);
+        errno = failure;
+    }
+    return errno == 0 ? 0 : -1;
+}
+
 static long tcp(const char *address, int port, int protocol)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     inet_pton(AF_INET, address, &to.sin_addr);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
-    long rc = fd < 0 ? -1 : connect(fd, (struct sockaddr *)&to, sizeof(to));
+    long rc = fd < 0 ? -1 : connected(fd, &to, sizeof(to));
     int failure = errno;
     close(fd);
     errno = failure;
@@ -44,7 +61,7 @@ static long six(int type, const char *address, int port)
     struct sockaddr_in6 to = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port)};
     inet_pton(AF_INET6, address, &to.sin6_addr);
     int fd = socket(AF_INET6, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    return fd < 0 ? -1 : connect(fd, (struct sockaddr *)&to, sizeof(to));
+    return fd < 0 ? -1 : connected(fd, &to, sizeof(to));
 }
 
 static long listening(int port)
