@@ -355,17 +355,13 @@ local looking = {
   ["UDP port taken"] = "no",
 }
 
--- Sessions of one zygote share its empty network namespace: no byte passes, but names
--- in /proc/net/unix are seen and a UDP port that one has bound the other cannot.
-local shared_network = { ["names of sockets seen"] = true, ["UDP port taken"] = true }
-
-local function judge_sessions(title, held, looked, exempt)
+local function judge_sessions(title, held, looked)
   local bad = {}
   local _, holds = held:gsub("hold [^\n]-: done\n", "")
   tap.is(holds, 12, title .. ": one session holds files, memory, queues, sockets, locks")
   for attempt, expected in pairs(looking) do
     local value = looked:match("%f[^\n%z]" .. attempt:gsub("%p", "%%%0") .. ": ([^\n]*)\n")
-    if not value or not (matches(value, expected) or exempt and exempt[attempt]) then
+    if not value or not matches(value, expected) then
       bad[#bad + 1] = ("%s: %s, not %s"):format(attempt, tostring(value), expected)
     end
   end
@@ -430,7 +426,7 @@ local function one_engine(title, ...)
     tap.skip("the two sessions did not run at the same time on this busy machine", 3)
   else
     local one_zygote = title == "one zygote"
-    local one, other = judge_sessions(title, held, looked.stdout, one_zygote and shared_network)
+    local one, other = judge_sessions(title, held, looked.stdout)
     if ffi.C.getuid() == 0 and one_zygote then
       tap.isnt(one, other, title .. ": each session is a user of its own")
     end

@@ -85,6 +85,12 @@ static const kiln_key sandbox_keys[] = {
      "name\n"
      "may only stand for addresses of the public internet; any other must be listed itself.",
      0, 0, NULL},
+    {"loopback", KILN_OPTION_BOOL, 0, "true",
+     "Each session has a network namespace of its own, with a loopback that reaches only its\n"
+     "own programs. false: sessions of one zygote share one that has none, where the kernel\n"
+     "keeps their abstract Unix sockets apart (Linux 6.12); about 0.3 ms less a session, but\n"
+     "they can see the names of each other's sockets.",
+     0, 0, NULL},
     {"uids", KILN_TYPE_UID_RANGE, KILN_KEY_EMPTY, "1900000000-1900065535",
      "User ids of the host that are kept for sessions, one each, when the engine runs as "
      "root.\n"

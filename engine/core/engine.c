@@ -100,7 +100,8 @@ int kiln_engine_sandbox_policy(const kiln_config *config, kiln_sandbox_policy *p
         policy->uid_count = count;
     }
     int rc = kiln_core_network_mode(config, &policy->network, err);
-    policy->private_network = kiln_sandbox_needs_private_network(policy);
+    policy->private_network = kiln_config_bool(config, "sandbox", "loopback") ||
+                              kiln_sandbox_needs_private_network(policy);
     return rc;
 }
 

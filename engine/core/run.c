@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* After a kill, how long the kernel and the plugin may take to say so. */
-enum { ABANDON_MS = 3000 };
+enum { ABANDON_MS = 3000, REFUSED_OUTPUTS_TOLD = 20 };
 
 typedef enum run_end {
     END_NONE,    /* nobody asked it to stop */
@@ -36,6 +36,7 @@ struct kiln_core_run {
     const char **env; /* the proxy, [sandbox] env, the request's: the later of a name counts */
     kiln_input input;
     run_end end;
+    unsigned refused_outputs;
     bool killed;
     int error_number;  /* errno of the error that the code raised last, 0: none */
     uv_timer_t *timer; /* deadline, then grace, then abandon */
@@ -245,6 +246,14 @@ void kiln_core_run_cancel(kiln_core_run *run)
 
 /* ---- the beginning */
 
+/* An output that is not of the contract's shape: left out, and never silently. */
+static void refuse_output(kiln_core_run *run, const char *why)
+{
+    if (run->refused_outputs++ < REFUSED_OUTPUTS_TOLD) {
+        kiln_result_add_error(run->result, "user", "OutputRefused", why, NULL);
+    }
+}
+
 static void on_event(void *user, const kiln_event *event)
 {
     kiln_core_run *run = user;
@@ -260,8 +269,7 @@ static void on_event(void *user, const kiln_event *event)
         rc = kiln_output_log_event(run->log, event, &err);
     }
     if (rc < 0) {
-        kiln_log(KILN_LOG_WARNING, kiln_backend_name(run->backend), "output dropped: %s",
-                 err.text);
+        refuse_output(run, rc == -ENOMEM ? "out of memory" : err.text);
         return;
     }
     if (event->type == KILN_EVENT_ERROR) {

@@ -24,8 +24,9 @@
  *     0x53 FAILED   raw text: start() failed; the worker exits
  *
  *   An EXECUTE is answered by any number of 0x41-0x47 and one DONE with its id.
- *   Anything else, in type, length, version, order or shape, is a bad frame and
- *   ends the worker. SIGINT to the worker asks the running cell to stop.
+ *   Anything else, in type, length, version, order, or shape of a DONE or ANALYSIS,
+ *   is a bad frame and ends the worker. An output of the wrong shape is left out of
+ *   the result, which says so. SIGINT to the worker asks the running cell to stop.
  *
  * The decoder trusts nothing; the encoder cannot fail but for memory. */
 #ifndef KILN_WORKER_FRAME_H
