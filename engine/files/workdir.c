@@ -133,7 +133,8 @@ static int write_file(int area_fd, const char *area, const char *name, const sou
     /* The umask is the engine's, and not meant for the session. */
     int rc = fchmod(fd, mode & 0777) < 0 ? -errno : 0;
     if (rc == 0) {
-        rc = from->fd >= 0 ? copy_all(fd, from->fd) : kiln_write_all(fd, from->data, from->length);
+        rc = from->fd >= 0 ? copy_all(fd, from->fd)
+                           : kiln_write_all(fd, from->data, from->length);
     }
     if (rc < 0) {
         unlinkat(parent, base, 0);

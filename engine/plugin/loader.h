@@ -8,9 +8,9 @@
 
 typedef struct kiln_loaded_plugin {
     char *path;
-    void *handle;       /* dlopen's; RTLD_NODELETE, so closing only drops a count */
-    kiln_plugin plugin; /* copied into a zeroed struct: what an older plugin lacks is 0 */
-    kiln_worker worker; /* likewise; plugin.worker points here or is NULL */
+    void *handle;         /* dlopen's; RTLD_NODELETE, so closing only drops a count */
+    kiln_plugin plugin;   /* copied into a zeroed struct: what an older plugin lacks is 0 */
+    kiln_worker worker;   /* likewise; plugin.worker points here or is NULL */
     char *worker_program; /* NAME.worker beside it, or NULL: the worker half is inside */
 } kiln_loaded_plugin;
 

@@ -133,7 +133,7 @@ int kiln_tree_measure(pid_t root, bool exact, kiln_tree *tree)
     __attribute__((cleanup(pid_list_free))) pid_list list = {0};
     const double tick_ms = 1000.0 / (double)sysconf(_SC_CLK_TCK);
     const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
-    process_stat stat;
+    process_stat stat = {0};
     *tree = (kiln_tree){0};
     int rc = read_stat(root, &stat);
     rc = rc < 0 ? rc : add_children(root, &list);

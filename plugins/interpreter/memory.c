@@ -69,7 +69,7 @@ static void populate(char *from, char *to)
 void kiln_memory_prepare(void)
 {
     /* libpython's static objects: their reference counts and hashes are written */
-    extern char __data_start[], _edata[];
+    extern char __data_start[], _edata[]; /* NOLINT(bugprone-reserved-identifier): ld's */
     populate(__data_start, _edata);
     mallopt(M_TOP_PAD, HEAP);
     char *here = malloc(64);
