@@ -37,7 +37,7 @@ local busy = "import time\nprint('running', flush=True)\ntime.sleep(60)"
 
 local function start(backend, ...)
   local process = tap.start { "kiln", "run", "-b", backend, "-c", busy, ... }
-  tap.ok(process:wait_for("running"), backend .. ": the cell runs")
+  tap.ok(process:wait_for("running\n"), backend .. ": the cell runs")
   return process, chain(process.pid)
 end
 
