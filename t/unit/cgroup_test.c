@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -192,6 +193,14 @@ static void v2_files(void **state)
     assert_int_equal(kiln_cgroup_enable_controllers(at->fd), 0);
     put(at, "cgroup.controllers", "cpu\n");
     assert_int_equal(kiln_cgroup_enable_controllers(at->fd), -ENOTSUP);
+
+    /* Only what was added is taken away again. */
+    put(at, "cgroup.subtree_control", "");
+    kiln_cgroup_restore_controllers(at->fd, "cpuset memory pids\n");
+    expect(at, "cgroup.subtree_control", "-cpu");
+    put(at, "cgroup.subtree_control", "");
+    kiln_cgroup_restore_controllers(at->fd, "cpu memory pids\n");
+    expect(at, "cgroup.subtree_control", "");
 }
 
 static void share_of_the_cpus(void **state)
@@ -338,6 +347,89 @@ static void real_group(void **state)
     kiln_cgroup_destroy(group);
 }
 
+/* The folder of a group, by the way of one of its files. v2's: it has cgroup.kill. */
+static int open_v2_folder(const kiln_cgroup *group)
+{
+    int count = 0;
+    const int *fds = kiln_cgroup_fds(group, &count);
+    for (int i = 0; i < count; i++) {
+        char link[64];
+        char path[1024];
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fds[i]);
+        ssize_t length = readlink(link, path, sizeof(path) - 1);
+        assert_true(length > 0);
+        path[length] = '\0';
+        *strrchr(path, '/') = '\0';
+        int found = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (found >= 0 && faccessat(found, "cgroup.kill", F_OK, 0) == 0) {
+            return found;
+        }
+        close(found);
+    }
+    return -1;
+}
+
+/* From another pid namespace, where cgroup.procs reads 0 for each process: what dies of
+ * it died of cgroup.kill. It also takes what forks faster than a list can be read. */
+static void kills_what_it_cannot_name(void **state)
+{
+    (void)state;
+    kiln_error err = KILN_ERROR_INIT;
+    if (kiln_cgroup_init(&err) < 0) {
+        print_message("# skipped: needs a cgroup that may be written: %s\n", err.text);
+        return;
+    }
+    kiln_limits limits = {.memory = 32 << 20, .processes = 4};
+    kiln_cgroup *group = kiln_cgroup_create("unnamed", &limits, &err);
+    assert_non_null(group);
+    int own = open_v2_folder(group);
+    if (own < 0) {
+        print_message("# skipped: needs cgroup v2 with cgroup.kill (Linux 5.14)\n");
+        kiln_cgroup_destroy(group);
+        return;
+    }
+    int ready[2];
+    assert_int_equal(pipe(ready), 0);
+    pid_t sleeper = fork();
+    if (sleeper == 0) {
+        int count = 0;
+        const int *fds = kiln_cgroup_fds(group, &count);
+        alarm(30); /* so that a kill that does not come is a failure and no hang */
+        (void)!write(ready[1], write(fds[0], "0", 1) == 1 ? "y" : "n", 1);
+        pause();
+        _exit(0);
+    }
+    char byte = 'n';
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(byte, 'y');
+    pid_t killer = fork();
+    if (killer == 0) {
+        if (unshare(CLONE_NEWPID) < 0) {
+            _exit(2);
+        }
+        pid_t inner = fork();
+        if (inner == 0) {
+            kiln_cgroup_kill(own, true);
+            _exit(0);
+        }
+        int inner_status = 1;
+        waitpid(inner, &inner_status, 0);
+        _exit(inner_status);
+    }
+    int status = 0;
+    waitpid(killer, &status, 0);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 2) {
+        print_message("# skipped: needs root for a pid namespace\n");
+        kill(sleeper, SIGKILL);
+    }
+    waitpid(sleeper, &status, 0);
+    close(own);
+    close(ready[0]);
+    close(ready[1]);
+    kiln_cgroup_destroy(group);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
 static void without_init(void **state)
 {
     (void)state;
@@ -361,6 +453,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(meters, make_folder, remove_folder),
         cmocka_unit_test(without_init),
         cmocka_unit_test(real_group),
+        cmocka_unit_test(kills_what_it_cannot_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,8 +16,9 @@ local function start(user, ...)
   return tap.start { argv = argv, env = user and USER or nil, cwd = "/" }
 end
 
+-- No policies: see cgroup.lua. kiln check loads them.
 local function run(user, ...)
-  local r = start(user, "run", "--json", ...):wait()
+  local r = start(user, "run", "--json", "-s", "chain default.policies=", ...):wait()
   r.json = json.decode(r.out)
   if not r.json then
     tap.diag(r.out .. r.err)
@@ -69,7 +70,7 @@ print([name for _, name in socket.if_nameindex()])
   end
 
   -- Two sessions at a time, one an abstract socket: they must not meet.
-  local holder = start(user, "run", "-c", [[
+  local holder = start(user, "run", "-s", "chain default.policies=", "-c", [[
 import socket, time
 s = socket.socket(socket.AF_UNIX); s.bind("\0kiln-v2"); s.listen()
 print("bound", flush=True)
