@@ -148,9 +148,8 @@ static int open_backends(kiln_engine *engine, const kiln_paths *paths, const cha
     }
     spec.allow = engine->allow;
     kiln_error no_cgroups = KILN_ERROR_INIT;
-    if (kiln_cgroup_init(&no_cgroups) == 0) {
-        kiln_cgroup_sweep();
-    } else {
+    bool cgroups = kiln_cgroup_init(&no_cgroups) == 0; /* may move us: before any child */
+    if (!cgroups) {
         kiln_log(KILN_LOG_INFO, "cgroup", "%s", no_cgroups.text);
         if (spec.sandbox.required & KILN_LAYER_CGROUP) {
             return kiln_error_set(err, ENOTSUP, "[sandbox] require: cgroup: %s",
@@ -163,7 +162,11 @@ static int open_backends(kiln_engine *engine, const kiln_paths *paths, const cha
     }
     kiln_backend *first =
         prestart != NULL ? kiln_backends_find(engine->backends, prestart) : NULL;
-    return first != NULL ? kiln_backend_prestart(first, err) : 0;
+    rc = first != NULL ? kiln_backend_prestart(first, err) : 0;
+    if (cgroups) {
+        kiln_cgroup_sweep(); /* while the zygote starts */
+    }
+    return rc;
 }
 
 int kiln_engine_open(uv_loop_t *loop, kiln_config *config, const kiln_paths *paths,

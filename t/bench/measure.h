@@ -83,14 +83,19 @@ static inline kiln_zygote *measure_zygote(uv_loop_t *loop, const char *kiln, con
                                           const char *const *options)
 {
     kiln_error err = KILN_ERROR_INIT;
+    char program[4096] = ""; /* NAME.worker beside NAME.so, as the engine's loader has it */
+    if (plugin != NULL) {
+        snprintf(program, sizeof(program), "%.*s.worker", (int)strlen(plugin) - 3, plugin);
+    }
     kiln_zygote_spec spec = {.loop = loop,
-                             .executable = kiln,
+                             .executable = access(program, X_OK) == 0 ? program : kiln,
                              .plugin = plugin,
                              .options = options,
                              .policy = {.required = KILN_LAYER_NAMESPACES | KILN_LAYER_SECCOMP |
                                                     KILN_LAYER_NO_NEW_PRIVS,
                                         .uid_base = geteuid() == 0 ? 1900000000 : 0,
-                                        .uid_count = geteuid() == 0 ? 65536 : 0},
+                                        .uid_count = geteuid() == 0 ? 65536 : 0,
+                                        .private_network = true},
                              .log_level = KILN_LOG_WARNING};
     kiln_zygote *zygote = NULL;
     if (kiln_zygote_start(&spec, &zygote, &err) < 0) {
