@@ -141,8 +141,10 @@ static PyObject *environment(void)
 
 static int start(void)
 {
-    /* As python3 does: a reader that left is an exception, not the session's end. */
+    /* As python3 does: a reader that left, and a file above its limit, are exceptions, not
+     * the session's end. */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     PyOS_AfterFork_Child();
     kiln_memory_forked();
     kiln_channel_start();
