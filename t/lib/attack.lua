@@ -136,6 +136,11 @@ end
 local function arguments(group, target)
   local argv = { "kiln", "run", "--json", "--keep-going", "-b", group.backend }
   for _, setting in ipairs(group.set or attack.limits) do
+    if os.getenv("KILN_SANITIZE") then -- ASan's shadow and quarantine are charged, too
+      setting = setting:gsub("^(limits%.memory=)(%d+)M", function(key, size)
+        return key .. size * 8 .. "M"
+      end)
+    end
     argv[#argv + 1] = "--set"
     argv[#argv + 1] = setting
   end
