@@ -60,21 +60,21 @@ static void arena_free(void *context, void *area, size_t size)
     munmap(area, size);
 }
 
-static void populate(char *from, char *to)
+static void populate(const void *from, size_t length)
 {
-    char *start = (char *)((uintptr_t)from & ~(uintptr_t)4095);
-    madvise(start, (size_t)(to - start), MADV_POPULATE_WRITE);
+    uintptr_t start = (uintptr_t)from & ~(uintptr_t)4095;
+    madvise((void *)start, length, MADV_POPULATE_WRITE);
 }
 
 void kiln_memory_prepare(void)
 {
     /* libpython's static objects: their reference counts and hashes are written */
     extern char __data_start[], _edata[]; /* NOLINT(bugprone-reserved-identifier): ld's */
-    populate(__data_start, _edata);
+    populate(__data_start, (size_t)((uintptr_t)_edata - (uintptr_t)__data_start));
     mallopt(M_TOP_PAD, HEAP);
     char *here = malloc(64);
     if (here != NULL) {
-        populate(here, here + HEAP - 8192);
+        populate(here, HEAP - 8192); /* the heap's top, of which `here` is the front */
         free(here);
     }
     mallopt(M_TOP_PAD, 128 << 10);
