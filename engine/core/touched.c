@@ -82,8 +82,12 @@ static void describe(const char *name, const kiln_limits *limits, char *text, si
 }
 
 void kiln_core_apply_limits(kiln_result *result, const kiln_account *account,
-                            const kiln_limits *limits, int error_number)
+                            const kiln_limits *asked, int error_number)
 {
+    kiln_limits real = *asked;
+    const kiln_limits *limits = &real;
+    real.disk = account->disk_limit > 0 ? account->disk_limit : real.disk;
+    real.files = account->files_limit > 0 ? account->files_limit : real.files;
     const struct {
         const char *name;
         bool hit;

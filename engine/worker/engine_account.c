@@ -21,25 +21,31 @@ static void kill_over(kiln_sandbox *sandbox, const char *limit)
     }
 }
 
-static uint64_t used_disk(const kiln_sandbox *sandbox, bool *disk_full, bool *files_full)
+typedef struct disk_state {
+    uint64_t used, size; /* bytes */
+    bool full, files_full;
+} disk_state;
+
+static disk_state look_at_disk(const kiln_sandbox *sandbox)
 {
     struct statvfs now;
-    *disk_full = *files_full = false;
     if (sandbox->root_fd < 0 || fstatvfs(sandbox->root_fd, &now) < 0) {
-        return 0;
+        return (disk_state){0};
     }
-    *disk_full = now.f_blocks > 0 && now.f_bfree == 0;
-    *files_full = now.f_files > 0 && now.f_ffree == 0;
-    return (uint64_t)(now.f_blocks - now.f_bfree) * now.f_frsize;
+    return (disk_state){
+        .used = (uint64_t)(now.f_blocks - now.f_bfree) * now.f_frsize,
+        .size = (uint64_t)now.f_blocks * now.f_frsize,
+        .full = now.f_blocks > 0 && now.f_bfree == 0,
+        .files_full = now.f_files > 0 && now.f_ffree == 0,
+    };
 }
 
 /* The sum of resident sizes is an upper bound: only past it is the exact sum asked for,
  * which costs a walk over page tables. Files count, mapped ones once. */
 static bool over_memory(const kiln_sandbox *sandbox, const kiln_tree *tree, pid_t root)
 {
-    bool ignored;
     uint64_t limit = sandbox->account.limits.memory;
-    uint64_t files = used_disk(sandbox, &ignored, &ignored);
+    uint64_t files = look_at_disk(sandbox).used;
     kiln_tree exact;
     if (limit == 0 || tree->memory_bytes + files <= limit ||
         kiln_tree_measure(root, true, &exact) < 0) {
@@ -141,8 +147,7 @@ static void end_counting(kiln_sandbox *sandbox, kiln_account *account)
 
 void kiln_sandbox_account_end(kiln_sandbox *sandbox, kiln_account *account)
 {
-    bool disk_full;
-    bool files_full;
+    const disk_state disk = look_at_disk(sandbox);
     kiln_tree tree;
     *account = (kiln_account){.cpu_ms = -1, .cpus_kept = sandbox->account.limits.cpus == 0};
     if (sandbox->cgroup != NULL) {
@@ -157,10 +162,12 @@ void kiln_sandbox_account_end(kiln_sandbox *sandbox, kiln_account *account)
          * is not seen here, has the code's uid and takes one. */
         account->processes_hit = most > 0 && sandbox->account.processes_seen + 1 >= most;
     }
-    account->disk_bytes = used_disk(sandbox, &disk_full, &files_full);
-    account->disk_hit = disk_full && !sandbox->account.disk_full;
-    account->files_hit = files_full && !sandbox->account.files_full;
-    sandbox->account.disk_full = disk_full;
-    sandbox->account.files_full = files_full;
+    account->disk_bytes = disk.used;
+    account->disk_limit = disk.size;
+    account->files_limit = sandbox->limits.files; /* without the sandbox's own folders */
+    account->disk_hit = disk.full && !sandbox->account.disk_full;
+    account->files_hit = disk.files_full && !sandbox->account.files_full;
+    sandbox->account.disk_full = disk.full;
+    sandbox->account.files_full = disk.files_full;
     kiln_sandbox_account_stop(sandbox);
 }
