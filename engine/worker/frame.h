@@ -12,6 +12,8 @@
  *     0x01 EXECUTE  JSON {"id":1,"code":"","cell_id":null,"execution_count":1,
  *                         "args":[],"env":[],"stdin":null|"<base64>"}
  *     0x02 ANALYZE  JSON {"id":1,"code":""}
+ *     0x04 INTERRUPT JSON {"id":1}: stop the running cell, if it is that one. Only to a
+ *                   worker elsewhere; one of this machine gets SIGINT
  *   worker -> engine
  *     0x41 STDOUT   raw bytes
  *     0x42 STDERR   raw bytes
@@ -48,6 +50,7 @@ enum {
 typedef enum kiln_frame_type {
     KILN_FRAME_EXECUTE = 0x01,
     KILN_FRAME_ANALYZE = 0x02,
+    KILN_FRAME_INTERRUPT = 0x04,
     KILN_FRAME_STDOUT = 0x41,
     KILN_FRAME_STDERR = 0x42,
     KILN_FRAME_DISPLAY = 0x43,
