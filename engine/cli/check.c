@@ -17,7 +17,7 @@ static const char help[] =
     "confine, and looks for the programs of each [runtime].\n\n"
     "A runtime that is missing is told and no failure: its language is, when it is asked\n"
     "for. --json: {\"ok\",\"configuration\":{},\"plugins\":[],\"policies\":{},\"sandbox\":[],\n"
-    "\"network\":{\"mode\",\"allow\":[]},\"runtimes\":[]}.\n\n"
+    "\"root\",\"network\":{\"mode\",\"allow\":[]},\"runtimes\":[]}.\n\n"
     "exit status: 0 everything required is there, 2 the configuration or a script is wrong,\n"
     "125 a plugin cannot be used or a required layer of confinement is missing.\n";
 
@@ -59,7 +59,23 @@ static void check_plugins(findings *f, kiln_config *config, const kiln_paths *pa
     json_object_set_new(f->root, "plugins", plugins != NULL ? plugins : json_array());
 }
 
-/* Opens an engine, which loads plugins and policies as a run would. Owns config. */
+/* One line each, the loader's and the worker's alike. */
+static void on_backend_failed(void *user, const char *backend, const char *why)
+{
+    findings *f = user;
+    size_t i;
+    json_t *plugin;
+    json_array_foreach(json_object_get(f->root, "plugins"), i, plugin)
+    {
+        if (strcmp(json_string_value(json_object_get(plugin, "name")), backend) == 0) {
+            json_object_set_new(plugin, "error", json_string(why));
+            fault(f, KILN_EXIT_ENGINE);
+        }
+    }
+}
+
+/* Opens an engine, which loads plugins and policies as a run would, and starts the
+ * backends' worker processes. Owns config. */
 static void check_policies(findings *f, kiln_config *config, const kiln_paths *paths)
 {
     kiln_error err = KILN_ERROR_INIT;
@@ -80,6 +96,7 @@ static void check_policies(findings *f, kiln_config *config, const kiln_paths *p
         fault(f, kiln_open_failure_status(rc));
     }
     if (engine != NULL) {
+        kiln_engine_try_backends(engine, on_backend_failed, f);
         kiln_engine_close(engine);
     }
     if (rc >= 0 || engine != NULL) {
@@ -115,6 +132,12 @@ static void check_sandbox(findings *f, const kiln_config *config)
     json_object_set_new(f->root, "sandbox", layers != NULL ? layers : json_array());
 }
 
+static void add_root(findings *f, const kiln_config *config)
+{
+    json_object_set_new(f->root, "root",
+                        text_or_null(kiln_config_string(config, "sandbox", "root")));
+}
+
 static void add_network(findings *f, const kiln_config *config)
 {
     json_t *allow = json_array();
@@ -129,35 +152,18 @@ static void add_network(findings *f, const kiln_config *config)
                   allow));
 }
 
-/* The PATH that code sees; not ours. Caller frees. NULL: it is in none. */
-static char *find_program(const char *name)
-{
-    static const char *const folders[] = {"/usr/local/bin", "/usr/bin", "/bin"};
-    if (strchr(name, '/') != NULL) {
-        return access(name, X_OK) == 0 ? strdup(name) : NULL;
-    }
-    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
-        char *path;
-        if (asprintf(&path, "%s/%s", folders[i], name) < 0) {
-            return NULL;
-        }
-        if (access(path, X_OK) == 0) {
-            return path;
-        }
-        free(path);
-    }
-    return NULL;
-}
-
 static void check_runtimes(findings *f, const kiln_config *config)
 {
+    kiln_error ignored = KILN_ERROR_INIT; /* told by check_sandbox */
+    kiln_sandbox_policy policy = {0};
+    (void)kiln_engine_sandbox_policy(config, &policy, &ignored);
     auto_json json_t *runtimes = json_array();
     for (const char *const *name = kiln_config_names(config, "runtime"); *name != NULL;
          name++) {
         char section[128];
         snprintf(section, sizeof(section), "runtime %s", *name);
         const char *missing = NULL;
-        auto_free char *found = NULL;
+        char found[4096] = "";
         static const char *const keys[] = {"compile", "run"};
         bool any = false;
         for (int i = 0; i < 2 && missing == NULL; i++) {
@@ -169,15 +175,16 @@ static void check_runtimes(findings *f, const kiln_config *config)
             if (strchr(words[0], '{') != NULL) {
                 continue; /* {out}: what the compile phase makes */
             }
-            free(found);
-            found = find_program(words[0]);
-            missing = found == NULL ? words[0] : NULL;
+            if (kiln_sandbox_find_program(&policy, words[0], found, sizeof(found)) < 0) {
+                missing = words[0];
+            }
         }
         if (any) { /* a runtime without commands was switched off */
-            json_array_append_new(runtimes, json_pack("{s:s, s:b, s:o, s:o}", "language", *name,
-                                                      "available", missing == NULL, "program",
-                                                      text_or_null(found), "missing",
-                                                      text_or_null(missing)));
+            json_array_append_new(runtimes,
+                                  json_pack("{s:s, s:b, s:o, s:o}", "language", *name,
+                                            "available", missing == NULL, "program",
+                                            text_or_null(missing == NULL ? found : NULL),
+                                            "missing", text_or_null(missing)));
         }
     }
     json_object_set(f->root, "runtimes", runtimes);
@@ -282,6 +289,9 @@ static void print_findings(const findings *f)
     print_policies(json_object_get(f->root, "policies"));
     printf("sandbox\n");
     print_sandbox(f->root);
+    const char *tree = text_of(f->root, "root");
+    print_line(json_object_get(f->root, "sandbox_error") != NULL ? "" : "ok", "root",
+               *tree != '\0' ? tree : "this machine's system folders, read-only");
     print_network(json_object_get(f->root, "network"));
     printf("runtimes\n");
     json_array_foreach(json_object_get(f->root, "runtimes"), i, entry)
@@ -317,6 +327,7 @@ static void find_out(findings *f, const kiln_reporting_options *options)
         check_policies(f, second, &paths);
     }
     check_sandbox(f, config);
+    add_root(f, config);
     add_network(f, config);
     check_runtimes(f, config);
     kiln_config_free(config);

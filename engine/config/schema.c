@@ -73,6 +73,13 @@ static const kiln_key sandbox_keys[] = {
      "Layers of confinement without which nothing runs, of: namespaces seccomp no_new_privs\n"
      "landlock cgroup uids. The others are used where the machine has them: see `kiln check`.",
      0, 0, layers},
+    {"root", KILN_TYPE_PATH, KILN_KEY_EMPTY, "",
+     "A folder whose /usr, /bin, /lib, /opt and parts of /etc code sees, read-only, in place "
+     "of\n"
+     "this machine's: `debootstrap bookworm /srv/images/debian` makes one. The interpreter "
+     "needs\n"
+     "in it the standard library of the Python that it was built with. Empty: this machine's.",
+     0, 0, NULL},
     {"network", KILN_TYPE_CHOICE, 0, "none",
      "none: code reaches no network. proxy: what `allow` lists, through HTTP_PROXY and the "
      "like\n"

@@ -99,10 +99,18 @@ int kiln_engine_sandbox_policy(const kiln_config *config, kiln_sandbox_policy *p
         policy->uid_base = first; /* an ordinary user has one uid only, its own */
         policy->uid_count = count;
     }
+    const char *root = kiln_config_string(config, "sandbox", "root");
+    if (root != NULL && strcmp(root, "/") != 0) {
+        if (strlen(root) >= sizeof(policy->root)) {
+            return kiln_error_set(err, ENAMETOOLONG, "[sandbox] root: longer than %zu bytes",
+                                  sizeof(policy->root) - 1);
+        }
+        strcpy(policy->root, root);
+    }
     int rc = kiln_core_network_mode(config, &policy->network, err);
     policy->private_network = kiln_config_bool(config, "sandbox", "loopback") ||
                               kiln_sandbox_needs_private_network(policy);
-    return rc;
+    return rc < 0 ? rc : kiln_sandbox_check_root(policy, err);
 }
 
 static int emergency_result(kiln_engine *engine)
@@ -129,6 +137,25 @@ static int set_log_level(const kiln_config *config, kiln_error *err)
                                          "[engine] log_level \"%s\": expected error, warning, "
                                          "info or debug",
                                          name);
+}
+
+/* Runs the loop until every backend's worker process has come up, or has not. */
+void kiln_engine_try_backends(kiln_engine *engine,
+                              void (*failed)(void *user, const char *backend, const char *why),
+                              void *user)
+{
+    const char *const *name = kiln_config_list(engine->config, "engine", "backends");
+    for (; *name != NULL; name++) {
+        kiln_error err = KILN_ERROR_INIT;
+        kiln_backend *backend = kiln_backends_find(engine->backends, *name);
+        int rc = kiln_backend_prestart(backend, &err);
+        while (rc == 0 && (rc = kiln_backend_started(backend, &err)) == 0) {
+            uv_run(engine->loop, UV_RUN_ONCE);
+        }
+        if (rc < 0) {
+            failed(user, *name, err.text);
+        }
+    }
 }
 
 static int open_backends(kiln_engine *engine, const kiln_paths *paths, const char *prestart,

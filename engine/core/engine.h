@@ -72,7 +72,12 @@ json_t *kiln_engine_policies(const kiln_engine *engine);
  * error: [{"name","file","version","abi","summary","capabilities":[],
  * "languages":[],"error":null|""}]. New reference. */
 json_t *kiln_plugins_inspect(kiln_config *config, const kiln_paths *paths);
-/* [sandbox] require and uids; the network is the engine's part. */
+/* Starts the worker process of each backend and runs the loop until it has come up.
+ * `failed` is called for each that does not. */
+void kiln_engine_try_backends(kiln_engine *engine,
+                              void (*failed)(void *user, const char *backend, const char *why),
+                              void *user);
+/* [sandbox] as the layers need it; a root that cannot be used is an error. */
 int kiln_engine_sandbox_policy(const kiln_config *config, kiln_sandbox_policy *policy,
                                kiln_error *err);
 /* Language of a file by the runtimes' extensions, or NULL. Borrowed. */

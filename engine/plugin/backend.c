@@ -320,3 +320,20 @@ int kiln_backend_prestart(kiln_backend *backend, kiln_error *err)
                ? 0
                : kiln_backend_zygote(backend, &zygote, err);
 }
+
+int kiln_backend_started(kiln_backend *backend, kiln_error *err)
+{
+    kiln_zygote *zygote;
+    if (backend->loaded->plugin.capabilities & KILN_CAP_PLAN) {
+        return 1;
+    }
+    int rc = kiln_backend_zygote(backend, &zygote, err);
+    if (rc < 0) {
+        return rc;
+    }
+    const char *why = kiln_zygote_failure(zygote);
+    if (why != NULL) {
+        return kiln_error_set(err, ECANCELED, "%s", why);
+    }
+    return kiln_zygote_ready(zygote) ? 1 : 0;
+}

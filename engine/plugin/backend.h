@@ -55,6 +55,9 @@ bool kiln_backend_speaks(const kiln_backend *backend, const char *language);
 /* Starts the worker process that its sessions are forked from, if it has one, so
  * that it warms up before the first session. */
 int kiln_backend_prestart(kiln_backend *backend, kiln_error *err);
+/* Whether that process has come up: 1, also where there is none to come up; 0: not yet;
+ * negative: it failed, err says why. */
+int kiln_backend_started(kiln_backend *backend, kiln_error *err);
 
 /* ---- a session on a backend */
 

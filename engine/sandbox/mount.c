@@ -105,24 +105,25 @@ static int path_of(int root_fd, const char *target, char path[4096])
     return used < 0 || used >= 4096 ? -ENAMETOOLONG : 0;
 }
 
-static int bind_by_mount(const char *source, int root_fd, const char *target,
-                         uint64_t attributes)
+static int bind_by_mount(int source, int root_fd, const char *target, uint64_t attributes)
 {
+    char from[64];
     char path[4096];
+    snprintf(from, sizeof(from), "/proc/self/fd/%d", source);
     int rc = path_of(root_fd, target, path);
     if (rc < 0) {
         return rc;
     }
-    if (mount(source, path, NULL, MS_BIND | MS_REC, NULL) < 0) {
+    if (mount(from, path, NULL, MS_BIND | MS_REC, NULL) < 0) {
         return -errno;
     }
     return remount_tree(path, attributes);
 }
 
-int kiln_mount_bind(const char *source, int root_fd, const char *target, uint64_t attributes)
+int kiln_mount_bind(int source, int root_fd, const char *target, uint64_t attributes)
 {
-    auto_close int tree =
-        open_tree(AT_FDCWD, source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+    auto_close int tree = open_tree(
+        source, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
     if (tree < 0) {
         return errno == ENOSYS ? bind_by_mount(source, root_fd, target, attributes) : -errno;
     }

@@ -7,10 +7,10 @@
 
 #include <stdint.h>
 
-/* Binds `source` with all that is mounted below it onto root_fd/target, which exists,
- * adding the attributes (MOUNT_ATTR_*) to every mount of it. Flags that the host has
- * locked stay. 0 or -errno. */
-int kiln_mount_bind(const char *source, int root_fd, const char *target, uint64_t attributes);
+/* Binds what `source` (O_PATH) is, with all that is mounted below it, onto root_fd/target,
+ * which exists, adding the attributes (MOUNT_ATTR_*) to every mount of it. Flags that the host
+ * has locked stay. 0 or -errno. */
+int kiln_mount_bind(int source, int root_fd, const char *target, uint64_t attributes);
 /* Adds attributes to one mount, at root_fd/target ("" for root_fd itself). */
 int kiln_mount_restrict(int root_fd, const char *target, uint64_t attributes);
 /* A file system of `type` with "name=value" options, NULL-terminated, attached at

@@ -1,5 +1,10 @@
-/* root.c - the tree that a zygote and all its sessions see: the host's system folders
- * read-only, a few files of /etc, five devices, and places to mount on. */
+/* root.c - the tree that a zygote and all its sessions see: system folders read-only, a
+ * few files of /etc, five devices, and places to mount on. The folders and files are the
+ * host's, or those of [sandbox] root.
+ *
+ * Where they come from is the working directory, which follows into the new mount
+ * namespace. Names in it are looked up as if it were "/": an image's links stay inside
+ * the image. */
 #include "base/cleanup.h"
 #include "sandbox/mount.h"
 #include "sandbox/steps.h"
@@ -7,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -19,16 +25,16 @@
 /* Hidden once stacked upon: what the old root was reached by. */
 #define STAGING "/tmp"
 
-static const char *const system_folders[] = {"/usr",   "/bin",    "/sbin", "/lib", "/lib32",
-                                             "/lib64", "/libx32", "/opt",  NULL};
+const char *const kiln_root_folders[] = {"usr",   "bin",    "sbin", "lib", "lib32",
+                                         "lib64", "libx32", "opt",  NULL};
 
-/* Copied when the host has them: small, and nobody's secret. */
+/* Copied when they are there: small, and nobody's secret. */
 static const char *const etc_files[] = {
     "ld.so.cache",    "ld.so.conf",   "localtime", "timezone", "matplotlibrc",
     "mime.types",     "magic",        "protocols", "services", "os-release",
     "debian_version", "locale.alias", NULL};
 
-/* Bound when the host has them. Never ssl/private, never all of ssl. */
+/* Bound when they are there. Never ssl/private, never all of ssl. */
 static const char *const etc_folders[] = {"alternatives",
                                           "ld.so.conf.d",
                                           "ssl/certs",
@@ -102,12 +108,21 @@ static int make_parents(int root, const char *path)
     return 0;
 }
 
-static int copy_content(int root, const char *source, const char *target)
+/* A descriptor, or -errno. */
+static int open_source(const char *name, uint64_t flags)
+{
+    struct open_how how = {.flags = flags | O_CLOEXEC,
+                           .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+    int fd = (int)syscall(SYS_openat2, AT_FDCWD, name, &how, sizeof(how));
+    return fd < 0 ? -errno : fd;
+}
+
+/* A file that is large or none is left out. */
+static int copy_content(int root, int in, const char *target)
 {
     enum { LARGEST = 4 << 20 };
     struct stat what;
-    auto_close int in = open(source, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (in < 0 || fstat(in, &what) < 0 || !S_ISREG(what.st_mode) || what.st_size > LARGEST) {
+    if (fstat(in, &what) < 0 || !S_ISREG(what.st_mode) || what.st_size > LARGEST) {
         return 0;
     }
     auto_free char *data = malloc((size_t)what.st_size + 1);
@@ -123,56 +138,63 @@ static int copy_content(int root, const char *source, const char *target)
     return got < 0 ? 0 : write_new(root, target, data, length);
 }
 
-/* A host's file that is absent or unreadable is left out. */
-static int copy_file(int root, const char *source, const char *target)
+/* What a link says, when `fd` is one: its length, 0 else. */
+static ssize_t read_link(int fd, char *to, size_t size)
 {
     struct stat what;
-    if (lstat(source, &what) < 0) {
+    if (fstat(fd, &what) < 0 || !S_ISLNK(what.st_mode)) {
         return 0;
     }
-    if (S_ISLNK(what.st_mode)) {
-        char to[1024];
-        ssize_t length = readlink(source, to, sizeof(to) - 1);
-        if (length > 0) {
-            to[length] = '\0';
-            /* Into /usr a link stays a link: its target is there inside, too. */
-            if (strncmp(to, "/usr/", 5) == 0 || strncmp(to, "../usr/", 7) == 0) {
-                return symlinkat(to, root, target) < 0 ? -errno : 0;
-            }
-        }
-    }
-    return copy_content(root, source, target);
+    ssize_t length = readlinkat(fd, "", to, size - 1);
+    to[length > 0 ? length : 0] = '\0';
+    return length;
 }
 
-static int bind_folder(int root, const char *source, kiln_error *err)
+/* One that is absent or unreadable is left out. */
+static int copy_file(int root, const char *name)
 {
-    const char *target = source + 1;
+    char to[1024];
+    auto_close int link = open_source(name, O_PATH | O_NOFOLLOW);
+    /* Into /usr a link stays a link: its target is there inside, too. */
+    if (link >= 0 && read_link(link, to, sizeof(to)) > 0 &&
+        (strncmp(to, "/usr/", 5) == 0 || strncmp(to, "../usr/", 7) == 0)) {
+        return symlinkat(to, root, name) < 0 ? -errno : 0;
+    }
+    auto_close int in = open_source(name, O_RDONLY | O_NONBLOCK);
+    return in < 0 ? 0 : copy_content(root, in, name);
+}
+
+/* Likewise. */
+static int bind_folder(int root, const char *name, kiln_error *err)
+{
+    char to[1024];
     struct stat what;
-    if (lstat(source, &what) < 0) {
+    auto_close int source = open_source(name, O_PATH | O_NOFOLLOW);
+    if (source < 0 || fstat(source, &what) < 0) {
         return 0;
     }
     if (S_ISLNK(what.st_mode)) {
-        char to[1024];
-        ssize_t length = readlink(source, to, sizeof(to) - 1);
-        if (length < 0) {
-            return kiln_error_errno(err, errno, "root: %s", source);
-        }
-        to[length] = '\0';
-        return symlinkat(to, root, target) < 0
-                   ? kiln_error_errno(err, errno, "root: %s", source)
+        return read_link(source, to, sizeof(to)) < 0 || symlinkat(to, root, name) < 0
+                   ? kiln_error_errno(err, errno, "root: %s", name)
                    : 0;
     }
     if (!S_ISDIR(what.st_mode)) {
         return 0;
     }
-    int rc = make_parents(root, target);
-    if (rc == 0 && mkdirat(root, target, 0755) < 0 && errno != EEXIST) {
+    int rc = make_parents(root, name);
+    if (rc == 0 && mkdirat(root, name, 0755) < 0 && errno != EEXIST) {
         rc = -errno;
     }
     if (rc == 0) {
-        rc = kiln_mount_bind(source, root, target, READ_ONLY);
+        rc = kiln_mount_bind(source, root, name, READ_ONLY);
     }
-    return rc < 0 ? kiln_error_errno(err, rc, "root: binding %s", source) : 0;
+    return rc < 0 ? kiln_error_errno(err, rc, "root: binding /%s", name) : 0;
+}
+
+static int copy_from_host(int root, const char *source)
+{
+    auto_close int in = open(source, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    return in < 0 ? 0 : copy_content(root, in, source + 1);
 }
 
 /* Who has the host's network may know its names, and how to look others up. */
@@ -180,8 +202,8 @@ static int make_resolver(int root)
 {
     static const char sources[] = "hosts: files dns\n";
     int rc = write_new(root, "etc/nsswitch.conf", sources, strlen(sources));
-    rc = rc < 0 ? rc : copy_content(root, "/etc/hosts", "etc/hosts");
-    return rc < 0 ? rc : copy_content(root, "/etc/resolv.conf", "etc/resolv.conf");
+    rc = rc < 0 ? rc : copy_from_host(root, "/etc/hosts");
+    return rc < 0 ? rc : copy_from_host(root, "/etc/resolv.conf");
 }
 
 static bool is_of_resolver(const char *name)
@@ -192,26 +214,25 @@ static bool is_of_resolver(const char *name)
 
 static int make_etc(int root, bool host_network, kiln_error *err)
 {
-    char source[512];
-    char target[512];
+    char name[512];
     int rc = host_network ? make_resolver(root) : 0;
     for (size_t i = 0; rc == 0 && i < sizeof(etc_texts) / sizeof(etc_texts[0]); i++) {
-        snprintf(target, sizeof(target), "etc/%s", etc_texts[i].name);
+        snprintf(name, sizeof(name), "etc/%s", etc_texts[i].name);
         if (!host_network || !is_of_resolver(etc_texts[i].name)) {
-            rc = write_new(root, target, etc_texts[i].text, strlen(etc_texts[i].text));
+            rc = write_new(root, name, etc_texts[i].text, strlen(etc_texts[i].text));
         }
     }
     for (size_t i = 0; rc == 0 && etc_files[i] != NULL; i++) {
-        snprintf(source, sizeof(source), "/etc/%s", etc_files[i]);
-        rc = copy_file(root, source, source + 1);
+        snprintf(name, sizeof(name), "etc/%s", etc_files[i]);
+        rc = copy_file(root, name);
     }
     if (rc < 0) {
         return kiln_error_errno(err, rc, "root: /etc");
     }
     for (size_t i = 0; etc_folders[i] != NULL; i++) {
-        snprintf(source, sizeof(source), "/etc/%s", etc_folders[i]);
+        snprintf(name, sizeof(name), "etc/%s", etc_folders[i]);
         glob_t found;
-        if (glob(source, GLOB_NOSORT, NULL, &found) != 0) {
+        if (glob(name, GLOB_NOSORT, NULL, &found) != 0) {
             continue;
         }
         for (size_t k = 0; rc == 0 && k < found.gl_pathc; k++) {
@@ -230,10 +251,11 @@ static int make_devices(int root, kiln_error *err)
     for (size_t i = 0; devices[i] != NULL; i++) {
         char source[64];
         snprintf(source, sizeof(source), "/dev/%s", devices[i]);
-        int rc = write_new(root, source + 1, "", 0);
+        auto_close int device = open(source, O_PATH | O_CLOEXEC);
+        int rc = device < 0 ? -errno : write_new(root, source + 1, "", 0);
         if (rc == 0) {
             /* A mount for each: a user namespace may not make device nodes. */
-            rc = kiln_mount_bind(source, root, source + 1,
+            rc = kiln_mount_bind(device, root, source + 1,
                                  MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
         }
         if (rc < 0) {
@@ -266,8 +288,8 @@ static int fill(int root, bool host_network, kiln_error *err)
     if (rc < 0) {
         return kiln_error_errno(err, rc, "root: /etc/passwd");
     }
-    for (size_t i = 0; system_folders[i] != NULL; i++) {
-        rc = bind_folder(root, system_folders[i], err);
+    for (size_t i = 0; kiln_root_folders[i] != NULL; i++) {
+        rc = bind_folder(root, kiln_root_folders[i], err);
         if (rc < 0) {
             return rc;
         }
@@ -278,6 +300,11 @@ static int fill(int root, bool host_network, kiln_error *err)
 
 int kiln_sandbox_enter_root(const kiln_sandbox_policy *policy, kiln_error *err)
 {
+    /* Before: inside, what is above an image may be closed to us. */
+    const char *source = policy->root[0] != '\0' ? policy->root : "/";
+    if (chdir(source) < 0) {
+        return kiln_error_errno(err, errno, "root: %s", source);
+    }
     int rc = kiln_namespaces_enter(policy, err);
     if (rc < 0) {
         return rc;

@@ -11,8 +11,7 @@
  *                                         descriptors, uid, capabilities,
  *                                         no_new_privs, Landlock, seccomp
  *
- * Nothing here is called in the engine but kiln_sandbox_prepare and
- * kiln_sandbox_probe. */
+ * Nothing here is called in the engine but what stands under "engine side". */
 #ifndef KILN_SANDBOX_SANDBOX_H
 #define KILN_SANDBOX_SANDBOX_H
 
@@ -42,6 +41,7 @@ typedef enum kiln_network {
     KILN_NETWORK_HOST = 1,  /* the host's own: nothing of it is confined */
     KILN_NETWORK_PROXY = 2, /* one of the session's own, with a way out that the engine keeps */
 } kiln_network;
+enum { KILN_ROOT_MAX = 1024 };
 /* Where code finds the proxy, on 127.0.0.1 of the session's own network. */
 enum { KILN_PROXY_PORT = 3128 };
 
@@ -53,6 +53,7 @@ typedef struct kiln_sandbox_policy {
     uint32_t uid_count;
     bool private_network; /* a network namespace of each session's own */
     kiln_network network;
+    char root[KILN_ROOT_MAX]; /* folder whose /usr, /etc, ... code sees; "": the host's */
 } kiln_sandbox_policy;
 
 /* A session's part. */
@@ -165,6 +166,13 @@ void kiln_cgroup_destroy(kiln_cgroup *group);
 
 /* ---- engine side */
 
+/* Whether policy->root can be used: a folder with system folders in it, that sessions'
+ * users can read and nobody but its owner can write. 0; or -errno and what to do. */
+int kiln_sandbox_check_root(const kiln_sandbox_policy *policy, kiln_error *err);
+/* Finds a program of policy->root (or of the host) as code does: `name` with a slash, or
+ * in the default PATH. -ENOENT, or 0 and its name inside. */
+int kiln_sandbox_find_program(const kiln_sandbox_policy *policy, const char *name, char *path,
+                              size_t size);
 /* What this machine can confine, layer by layer, found by trying it in children:
  * [{"layer","available":bool,"required":bool,"detail","advice":null|""}]. New
  * reference; NULL on failure. */

@@ -29,6 +29,10 @@ int kiln_write_file_at(int dir_fd, const char *path, const char *text);
 
 /* ---- root.c */
 
+/* Of the host, or of [sandbox] root: what becomes the tree inside, where it is there.
+ * NULL-terminated. */
+extern const char *const kiln_root_folders[];
+
 /* Below the root: where the session's tmpfs stands. */
 #define KILN_SESSION_MOUNT "/run/session"
 

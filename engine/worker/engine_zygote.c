@@ -400,3 +400,8 @@ const char *kiln_zygote_failure(const kiln_zygote *zygote)
 {
     return zygote->state == KILN_ZYGOTE_DEAD ? zygote->failure : NULL;
 }
+
+bool kiln_zygote_ready(const kiln_zygote *zygote)
+{
+    return zygote->state == KILN_ZYGOTE_READY;
+}

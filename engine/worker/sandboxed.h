@@ -44,6 +44,8 @@ int kiln_zygote_start(const kiln_zygote_spec *spec, kiln_zygote **zygote, kiln_e
 void kiln_zygote_stop(kiln_zygote *zygote);
 /* The reason why it cannot be used, or NULL while it may be. */
 const char *kiln_zygote_failure(const kiln_zygote *zygote);
+/* True once it has told that it can fork sessions. */
+bool kiln_zygote_ready(const kiln_zygote *zygote);
 
 /* A session's sandbox. `name` is for the cgroup. limits.disk and .files size its
  * tmpfs; memory, processes go to its cgroup. `ready` is called once: root_fd >= 0

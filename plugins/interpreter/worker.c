@@ -6,6 +6,7 @@
 #include "worker.h"
 #include "channel.h"
 
+#include <glob.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,6 +36,28 @@ static void log_exception(const char *what)
     Py_XDECREF(type);
     Py_XDECREF(value);
     Py_XDECREF(trace);
+}
+
+/* libpython is in this program, its standard library is not: it comes with the tree that
+ * the sandbox shows. NULL, or what is wrong with it. */
+static const char *check_library(void)
+{
+#define LIBRARY                                                                                \
+    "/usr/lib/python" Py_STRINGIFY(PY_MAJOR_VERSION) "." Py_STRINGIFY(PY_MINOR_VERSION)
+    static char text[512];
+    glob_t others;
+    if (access(LIBRARY "/encodings/__init__.py", R_OK) == 0)
+        return NULL;
+    bool found = glob("/usr/lib/python3.*", GLOB_ONLYDIR, NULL, &others) == 0;
+    snprintf(text, sizeof(text),
+             "the sandbox has no " LIBRARY
+             " (%s%s): this interpreter was built with Python " PY_VERSION
+             " and needs its standard library; install libpython%d.%d-stdlib in "
+             "[sandbox] root, or leave that empty",
+             found ? "it has " : "no Python 3 at all", found ? others.gl_pathv[0] : "",
+             PY_MAJOR_VERSION, PY_MINOR_VERSION);
+    globfree(&others);
+    return text;
 }
 
 /* Debian's Python as the command has it, but for: no environment variables, no
@@ -95,7 +118,9 @@ static int preload(const kiln_worker_host *worker_host, const char **error)
 {
     host = worker_host;
     kiln_memory_prepare();
-    const char *failure = initialize();
+    const char *failure = check_library();
+    if (!failure)
+        failure = initialize();
     if (failure) {
         *error = failure;
         return -1;
