@@ -105,7 +105,7 @@ int kiln_engine_sandbox_policy(const kiln_config *config, kiln_sandbox_policy *p
             return kiln_error_set(err, ENAMETOOLONG, "[sandbox] root: longer than %zu bytes",
                                   sizeof(policy->root) - 1);
         }
-        strcpy(policy->root, root);
+        memcpy(policy->root, root, strlen(root) + 1);
     }
     int rc = kiln_core_network_mode(config, &policy->network, err);
     policy->private_network = kiln_config_bool(config, "sandbox", "loopback") ||

@@ -42,20 +42,20 @@ static void log_exception(const char *what)
  * the sandbox shows. NULL, or what is wrong with it. */
 static const char *check_library(void)
 {
-#define LIBRARY                                                                                \
-    "/usr/lib/python" Py_STRINGIFY(PY_MAJOR_VERSION) "." Py_STRINGIFY(PY_MINOR_VERSION)
     static char text[512];
+    char library[64];
     glob_t others;
-    if (access(LIBRARY "/encodings/__init__.py", R_OK) == 0)
+    snprintf(library, sizeof(library), "/usr/lib/python%d.%d/encodings/__init__.py",
+             PY_MAJOR_VERSION, PY_MINOR_VERSION);
+    if (access(library, R_OK) == 0)
         return NULL;
     bool found = glob("/usr/lib/python3.*", GLOB_ONLYDIR, NULL, &others) == 0;
     snprintf(text, sizeof(text),
-             "the sandbox has no " LIBRARY
-             " (%s%s): this interpreter was built with Python " PY_VERSION
-             " and needs its standard library; install libpython%d.%d-stdlib in "
+             "the sandbox has no /usr/lib/python%d.%d (%s%s): this interpreter was built with "
+             "Python %s and needs its standard library; install libpython%d.%d-stdlib in "
              "[sandbox] root, or leave that empty",
-             found ? "it has " : "no Python 3 at all", found ? others.gl_pathv[0] : "",
-             PY_MAJOR_VERSION, PY_MINOR_VERSION);
+             PY_MAJOR_VERSION, PY_MINOR_VERSION, found ? "it has " : "no Python 3 at all",
+             found ? others.gl_pathv[0] : "", PY_VERSION, PY_MAJOR_VERSION, PY_MINOR_VERSION);
     globfree(&others);
     return text;
 }
