@@ -155,7 +155,7 @@ attack.run(
     -- Not by print, which writes the text and its end of line apart: between those the
     -- other process has its turn.
     { "fork, and both go on", out = "here\nhere\n",
-      code = "import os\npid = os.fork()\nos.write(1, b'here\n')\nif pid: os.waitpid(pid, 0)" },
+      code = "import os\npid = os.fork()\nos.write(1, b'here\\n')\nif pid: os.waitpid(pid, 0)" },
     { "SystemExit in a thread", keeps = "on", code = "import sys, threading\nt = threading.Thread(target=sys.exit, args=(7,))\n"
         .. "t.start()\nt.join()\nprint('on')" },
     { "atexit that prints", keeps = "at exit", code = "import atexit\natexit.register(print, 'at exit')" },
