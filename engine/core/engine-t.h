@@ -78,7 +78,7 @@ int kiln_core_error_number(const kiln_event *event);
 
 /* collect.c: what the session's file system and the outputs hold, as output files. */
 void kiln_core_run_collect(kiln_execution *execution, kiln_result *result, int root_fd,
-                           const kiln_manifest *before);
+                           const char *area, const kiln_manifest *before);
 
 uint64_t kiln_now_ns(void);
 

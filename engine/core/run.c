@@ -29,6 +29,7 @@ struct kiln_core_run {
     kiln_ticket ticket;
     bool executing;
     int root_fd;
+    const char *area; /* the work directory in it */
     kiln_manifest *manifest;
     kiln_result *result;
     kiln_output_log *log;
@@ -90,7 +91,7 @@ static void finish(kiln_core_run *run)
     if (run->timer != NULL) {
         uv_close((uv_handle_t *)run->timer, free_timer);
     }
-    kiln_core_run_collect(run->execution, run->result, run->root_fd, run->manifest);
+    kiln_core_run_collect(run->execution, run->result, run->root_fd, run->area, run->manifest);
     run->result->duration_ms = (double)(kiln_now_ns() - run->execution->started_ns) / 1e6;
     if (run->done != NULL) {
         run->done(run->user, run->result);
@@ -287,7 +288,7 @@ static void on_file(void *user, const char *name)
     kiln_core_run *run = user;
     kiln_error err = KILN_ERROR_INIT;
     (void)name;
-    kiln_manifest *again = kiln_manifest_take(run->root_fd, &err);
+    kiln_manifest *again = kiln_manifest_take(run->root_fd, run->area, &err);
     if (again != NULL) {
         kiln_manifest_free(run->manifest);
         run->manifest = again;
@@ -325,12 +326,13 @@ static void on_ready(void *user, kiln_binding *binding, int root_fd, const kiln_
     }
     run->binding = binding;
     run->root_fd = root_fd;
+    run->area = kiln_binding_work(binding);
     if (root_fd >= 0) {
-        if (kiln_workdir_put(root_fd, run->request, &own) < 0) {
+        if (kiln_workdir_put(root_fd, run->area, run->request, &own) < 0) {
             refuse(run, "InputFiles", own.text);
             return;
         }
-        run->manifest = kiln_manifest_take(root_fd, &own);
+        run->manifest = kiln_manifest_take(root_fd, run->area, &own);
         if (run->manifest == NULL) {
             refuse(run, "WorkDirectory", own.text);
             return;
@@ -380,8 +382,8 @@ static void choose_backend(kiln_core_run *run, const char *wish)
     if (run->request->limits.timeout_ms > 0) {
         set_timer(run, run->request->limits.timeout_ms);
     }
-    kiln_backend_bind(run->backend, &run->execution->session->base, &run->request->limits,
-                      on_ready, run);
+    kiln_backend_bind(run->backend, &run->execution->session->base, run->request->language,
+                      &run->request->limits, on_ready, run);
 }
 
 static size_t count_words(const char *const *words)

@@ -300,12 +300,12 @@ static void tell_counts(const collector *c, const kiln_manifest *now)
     }
 }
 
-int kiln_workdir_collect(int root_fd, const kiln_manifest *before, int out_fd,
+int kiln_workdir_collect(int root_fd, const char *area, const kiln_manifest *before, int out_fd,
                          const char *out_path, json_t *output_files,
                          void (*refused)(void *user, const char *name, const char *why),
                          void *user, kiln_error *err)
 {
-    auto_close int work_fd = kiln_workdir_open(root_fd, "work", err);
+    auto_close int work_fd = kiln_workdir_open(root_fd, area, err);
     if (work_fd < 0) {
         return work_fd;
     }

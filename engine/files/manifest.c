@@ -195,9 +195,9 @@ kiln_manifest *kiln_manifest_walk(int work_fd, bool hash, kiln_error *err)
     return kiln_steal(manifest);
 }
 
-kiln_manifest *kiln_manifest_take(int root_fd, kiln_error *err)
+kiln_manifest *kiln_manifest_take(int root_fd, const char *area, kiln_error *err)
 {
-    auto_close int work_fd = kiln_workdir_open(root_fd, "work", err);
+    auto_close int work_fd = kiln_workdir_open(root_fd, area, err);
     if (work_fd < 0) {
         return NULL;
     }

@@ -42,7 +42,7 @@ const kiln_manifest_entry *kiln_manifest_find(const kiln_manifest *manifest, con
 bool kiln_manifest_same(int work_fd, const kiln_manifest_entry *before,
                         const kiln_manifest_entry *now);
 
-/* Opens "work" in the session's root; -1-like negative errno with err. */
+/* Opens the area in the session's root; negative errno with err. */
 int kiln_workdir_open(int root_fd, const char *area, kiln_error *err);
 
 #endif

@@ -185,12 +185,13 @@ static int open_host_file(const char *path, kiln_error *err)
     return kiln_steal_fd(&fd);
 }
 
-int kiln_workdir_put(int root_fd, const kiln_request *request, kiln_error *err)
+int kiln_workdir_put(int root_fd, const char *area, const kiln_request *request,
+                     kiln_error *err)
 {
     if (request->input_file_count == 0) {
         return 0;
     }
-    auto_close int area_fd = kiln_workdir_open(root_fd, "work", err);
+    auto_close int area_fd = kiln_workdir_open(root_fd, area, err);
     if (area_fd < 0) {
         return area_fd;
     }

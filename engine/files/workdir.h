@@ -18,15 +18,19 @@ enum {
     KILN_COLLECT_DEPTH_MAX = 32,
 };
 
-/* root_fd: the session's tmpfs; "work" and "code" stand in it. */
+/* root_fd: the session's file system. `area` is a folder in it, KILN_AREA_WORK in a
+ * sandbox of ours; KILN_AREA_ROOT where all of it is the work directory. */
+#define KILN_AREA_WORK "work"
+#define KILN_AREA_ROOT "."
 int kiln_workdir_write(int root_fd, const char *area, const char *name, const void *data,
                        size_t length, unsigned mode, kiln_error *err);
 /* All input files, those with a path read from the host (regular files only). */
-int kiln_workdir_put(int root_fd, const kiln_request *request, kiln_error *err);
+int kiln_workdir_put(int root_fd, const char *area, const kiln_request *request,
+                     kiln_error *err);
 
 /* What is there, so that later what was made or changed can be told. */
 typedef struct kiln_manifest kiln_manifest;
-kiln_manifest *kiln_manifest_take(int root_fd, kiln_error *err);
+kiln_manifest *kiln_manifest_take(int root_fd, const char *area, kiln_error *err);
 void kiln_manifest_free(kiln_manifest *manifest);
 
 /* Copies what was made or changed since `before` into the directory `out_fd`
@@ -36,7 +40,7 @@ void kiln_manifest_free(kiln_manifest *manifest);
  * is null, size and hash are told. What is refused (links, devices, several links,
  * odd names, changed while read, past the bounds) is reported through `refused`,
  * one line each, at most 100 and then a count. */
-int kiln_workdir_collect(int root_fd, const kiln_manifest *before, int out_fd,
+int kiln_workdir_collect(int root_fd, const char *area, const kiln_manifest *before, int out_fd,
                          const char *out_path, json_t *output_files,
                          void (*refused)(void *user, const char *name, const char *why),
                          void *user, kiln_error *err);

@@ -49,6 +49,9 @@ struct kiln_binding {
     kiln_sandbox *sandbox; /* NULL for a backend that runs nothing */
     int root_fd;           /* the sandbox's */
     bool ready;
+    bool preparing;             /* session_prepare has not been answered yet */
+    char prepared_language[64]; /* of the last session_prepare */
+    bool disk_full, files_full; /* as last seen, of a plugin's own file system */
     kiln_ready_waiter *waiters;
     struct kiln_proxy *proxy; /* of KILN_NETWORK_PROXY */
     kiln_guest *guest;        /* the session's worker, for a plugin with a worker half */
@@ -63,6 +66,16 @@ struct kiln_binding {
     char *outcome_name, *outcome_message;
     uv_timer_t *deferred;
 };
+
+/* files.c: a backend with a file system of its own */
+const kiln_files *kiln_files_extension(void);
+/* What that file system tells of an execution. */
+void kiln_files_account(kiln_binding *binding, kiln_account *account);
+/* binding.c: the end of session_prepare. */
+void kiln_binding_prepared(kiln_binding *binding, int work_fd, const char *error);
+
+/* remote.c */
+const kiln_guests *kiln_guests_extension(void);
 
 /* host.c: fills backend->host. */
 void kiln_host_fill(kiln_backend *backend);

@@ -16,6 +16,7 @@ static const struct {
     {KILN_CAP_EXECUTE, "execute"},     {KILN_CAP_SESSIONS, "sessions"},
     {KILN_CAP_INTERRUPT, "interrupt"}, {KILN_CAP_WORKER, "worker"},
     {KILN_CAP_ANALYZE, "analyze"},     {KILN_CAP_PLAN, "plan"},
+    {KILN_CAP_FILES, "files"},
 };
 
 /* [backend NAME] plugin, else DIRECTORY/NAME.so. */
@@ -316,7 +317,7 @@ int kiln_backend_zygote(kiln_backend *backend, kiln_zygote **zygote, kiln_error 
 int kiln_backend_prestart(kiln_backend *backend, kiln_error *err)
 {
     kiln_zygote *zygote;
-    return backend->loaded->plugin.capabilities & KILN_CAP_PLAN
+    return backend->loaded->plugin.capabilities & (KILN_CAP_PLAN | KILN_CAP_FILES)
                ? 0
                : kiln_backend_zygote(backend, &zygote, err);
 }

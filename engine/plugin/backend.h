@@ -61,14 +61,18 @@ int kiln_backend_started(kiln_backend *backend, kiln_error *err);
 
 /* ---- a session on a backend */
 
-/* Finds or makes the session's binding; `ready` is called once, possibly at once:
- * with the descriptor of the session's file system (borrowed; -1 for a backend that
- * runs nothing), or with err. Never called after kiln_binding_forget. */
-void kiln_backend_bind(kiln_backend *backend, kiln_session *session, const kiln_limits *limits,
+/* Finds or makes the session's binding, in which `language` (borrowed until `ready`) can
+ * be run; `ready` is called once, possibly at once: with the descriptor of the session's
+ * file system (borrowed; -1 for a backend that runs nothing), or with err. Never called
+ * after kiln_binding_forget. */
+void kiln_backend_bind(kiln_backend *backend, kiln_session *session, const char *language,
+                       const kiln_limits *limits,
                        void (*ready)(void *user, kiln_binding *binding, int root_fd,
                                      const kiln_error *err),
                        void *user);
 /* Drops a waiting `ready`. */
+/* The work directory's name beneath that descriptor. */
+const char *kiln_binding_work(const kiln_binding *binding);
 void kiln_binding_forget(kiln_session *session, void *user);
 /* Ends the session on every backend: processes, files, plugin state. */
 void kiln_bindings_close(kiln_session *session);

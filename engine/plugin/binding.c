@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "contract/limits.h"
+#include "files/workdir.h"
 #include "network/proxy.h"
 
 #include <errno.h>
@@ -13,6 +14,7 @@ struct kiln_ready_waiter {
     kiln_ready_waiter *next;
     void (*ready)(void *user, kiln_binding *binding, int root_fd, const kiln_error *err);
     void *user;
+    const char *language; /* valid while ready is there */
 };
 
 kiln_binding *kiln_binding_find(const kiln_session *session, const kiln_backend *backend)
@@ -32,6 +34,16 @@ static const kiln_plugin *plugin_of(const kiln_binding *binding)
 static bool has_worker(const kiln_binding *binding)
 {
     return plugin_of(binding)->capabilities & KILN_CAP_WORKER;
+}
+
+static bool has_files(const kiln_binding *binding)
+{
+    return plugin_of(binding)->capabilities & KILN_CAP_FILES;
+}
+
+const char *kiln_binding_work(const kiln_binding *binding)
+{
+    return has_files(binding) ? KILN_AREA_ROOT : KILN_AREA_WORK;
 }
 
 static void free_timer(uv_handle_t *handle)
@@ -178,7 +190,7 @@ static int open_binding(kiln_backend *backend, kiln_session *session, const kiln
     return 0;
 }
 
-static int add_waiter(kiln_binding *binding,
+static int add_waiter(kiln_binding *binding, const char *language,
                       void (*ready)(void *, kiln_binding *, int, const kiln_error *),
                       void *user)
 {
@@ -188,12 +200,99 @@ static int add_waiter(kiln_binding *binding,
     }
     waiter->ready = ready;
     waiter->user = user;
+    waiter->language = language;
     waiter->next = binding->waiters;
     binding->waiters = waiter;
     return 0;
 }
 
-void kiln_backend_bind(kiln_backend *backend, kiln_session *session, const kiln_limits *limits,
+/* ---- a plugin that runs code in a place of its own */
+
+static int prepare(kiln_binding *binding, const char *language, const kiln_limits *limits)
+{
+    binding->preparing = true;
+    snprintf(binding->prepared_language, sizeof(binding->prepared_language), "%s", language);
+    int rc = plugin_of(binding)->session_prepare(binding->backend->self, binding->session,
+                                                 binding->state, language, limits);
+    if (rc < 0) {
+        binding->preparing = false;
+    }
+    return rc;
+}
+
+/* Somebody who has given up may have asked for another language. */
+static bool prepared_for_another(const kiln_binding *binding)
+{
+    for (const kiln_ready_waiter *waiter = binding->waiters; waiter != NULL;
+         waiter = waiter->next) {
+        if (waiter->ready != NULL &&
+            strcmp(waiter->language, binding->prepared_language) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *awaited_language(const kiln_binding *binding)
+{
+    const kiln_ready_waiter *waiter = binding->waiters;
+    while (waiter != NULL && waiter->ready == NULL) {
+        waiter = waiter->next;
+    }
+    return waiter != NULL ? waiter->language : NULL;
+}
+
+/* The binding stays when it failed: the next execution may find its image. */
+static void refuse_waiters(kiln_binding *binding, const char *why)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    kiln_error_set(&err, EIO, "backend %s: %s", kiln_backend_name(binding->backend), why);
+    binding->root_fd = -1;
+    kiln_ready_waiter *waiter = kiln_steal(binding->waiters);
+    while (waiter != NULL) {
+        kiln_ready_waiter *next = waiter->next;
+        if (waiter->ready != NULL) {
+            waiter->ready(waiter->user, NULL, -1, &err);
+        }
+        free(waiter);
+        waiter = next;
+    }
+}
+
+void kiln_binding_prepared(kiln_binding *binding, int work_fd, const char *error)
+{
+    binding->preparing = false;
+    if (error == NULL && work_fd >= 0 && prepared_for_another(binding)) {
+        int rc = prepare(binding, awaited_language(binding), &binding->limits);
+        if (rc < 0) {
+            refuse_waiters(binding, strerror(-rc));
+        }
+        return;
+    }
+    if (error != NULL || work_fd < 0) {
+        refuse_waiters(binding, error != NULL ? error : "there is no work directory");
+        return;
+    }
+    binding->root_fd = work_fd;
+    tell_waiters(binding, work_fd, NULL);
+}
+
+/* Also called when there is a place already: whether it still stands only the plugin knows. */
+static void bind_to_place(kiln_binding *binding, const char *language,
+                          const kiln_limits *limits)
+{
+    if (binding->preparing) {
+        return; /* its end tells all who wait */
+    }
+    binding->limits = *limits;
+    int rc = prepare(binding, language, limits);
+    if (rc < 0) {
+        refuse_waiters(binding, strerror(-rc));
+    }
+}
+
+void kiln_backend_bind(kiln_backend *backend, kiln_session *session, const char *language,
+                       const kiln_limits *limits,
                        void (*ready)(void *user, kiln_binding *binding, int root_fd,
                                      const kiln_error *err),
                        void *user)
@@ -220,9 +319,13 @@ void kiln_backend_bind(kiln_backend *backend, kiln_session *session, const kiln_
         ready(user, binding, binding->root_fd, NULL);
         return;
     }
-    if (add_waiter(binding, ready, user) < 0) {
+    if (add_waiter(binding, language, ready, user) < 0) {
         kiln_error_set(&err, ENOMEM, "out of memory");
         ready(user, NULL, -1, &err);
+        return;
+    }
+    if (has_files(binding)) {
+        bind_to_place(binding, language, limits);
         return;
     }
     if (fresh && open_sandbox(binding, &err) < 0) {
@@ -272,10 +375,13 @@ static void deliver(kiln_binding *binding, const kiln_outcome *outcome)
     kiln_ticket_release(tickets, binding->ticket);
     binding->running = false;
     kiln_account account;
+    bool accounted = binding->sandbox != NULL || has_files(binding);
     if (binding->sandbox != NULL) {
         kiln_sandbox_account_end(binding->sandbox, &account);
+    } else if (accounted) {
+        kiln_files_account(binding, &account);
     }
-    copy.callbacks.on_complete(copy.user, outcome, binding->sandbox != NULL ? &account : NULL);
+    copy.callbacks.on_complete(copy.user, outcome, accounted ? &account : NULL);
 }
 
 static void deliver_deferred(uv_timer_t *timer)
@@ -589,6 +695,10 @@ void kiln_binding_kill(kiln_binding *binding)
     }
     if (binding->guest != NULL) {
         kiln_guest_kill(binding->guest);
+    } else if (has_files(binding)) {
+        if (binding->running) {
+            plugin_of(binding)->kill(binding->backend->self, binding->ticket);
+        }
     } else if (binding->sandbox != NULL) {
         kiln_sandbox_kill(binding->sandbox);
     }

@@ -85,7 +85,8 @@ static int host_write_file(const kiln_host *host, kiln_session *session, const c
     if (binding == NULL || binding->root_fd < 0) {
         return -EINVAL;
     }
-    int rc = kiln_workdir_write(binding->root_fd, "work", name, data, length, mode, &err);
+    int rc = kiln_workdir_write(binding->root_fd, kiln_binding_work(binding), name, data,
+                                length, mode, &err);
     if (rc < 0) {
         /* These two are the code's own doing: the plugin has an answer to them. */
         bool expected = rc == -EISDIR || rc == -ENOSPC;
@@ -252,11 +253,25 @@ static const kiln_runtime *find_runtime(const kiln_host *host, const char *langu
     return &runtime;
 }
 
+/* ---- extension kiln.limits/1 */
+
+static const kiln_limits *default_limits(const kiln_host *host)
+{
+    static kiln_limits limits; /* valid until the next call: single loop thread */
+    limits = kiln_config_limits(backend_of(host)->all->spec.config);
+    return &limits;
+}
+
 static const void *host_extension(const kiln_host *host, const char *id)
 {
     static const kiln_runtimes runtimes = {sizeof(runtimes), find_runtime};
+    static const kiln_default_limits limits = {sizeof(limits), default_limits};
     (void)host;
-    return strcmp(id, KILN_EXTENSION_RUNTIMES) == 0 ? &runtimes : NULL;
+    return strcmp(id, KILN_EXTENSION_RUNTIMES) == 0 ? &runtimes
+           : strcmp(id, KILN_EXTENSION_LIMITS) == 0 ? &limits
+           : strcmp(id, KILN_EXTENSION_FILES) == 0  ? kiln_files_extension()
+           : strcmp(id, KILN_EXTENSION_GUEST) == 0  ? kiln_guests_extension()
+                                                    : (const void *)NULL;
 }
 
 void kiln_host_fill(kiln_backend *backend)

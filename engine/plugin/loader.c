@@ -108,6 +108,17 @@ static int check_callbacks(const char *path, const kiln_plugin *plugin, kiln_err
         return missing(path, "SESSIONS",
                        plugin->session_open == NULL ? "session_open" : "session_close", err);
     }
+    if (plugin->capabilities & KILN_CAP_FILES) {
+        if (plugin->session_open == NULL) {
+            return missing(path, "FILES", "session_open", err);
+        }
+        if (plugin->session_prepare == NULL) {
+            return missing(path, "FILES", "session_prepare", err);
+        }
+        if (plugin->kill == NULL) {
+            return missing(path, "FILES", "kill", err);
+        }
+    }
     if ((plugin->capabilities & KILN_CAP_INTERRUPT) && !worker && plugin->interrupt == NULL) {
         return missing(path, "INTERRUPT", "interrupt", err);
     }

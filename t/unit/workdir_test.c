@@ -89,7 +89,7 @@ static void on_refused(void *user, const char *name, const char *why)
 static void take(fixture *f)
 {
     kiln_manifest_free(f->before);
-    f->before = kiln_manifest_take(f->root_fd, &f->err);
+    f->before = kiln_manifest_take(f->root_fd, KILN_AREA_WORK, &f->err);
     assert_non_null(f->before);
 }
 
@@ -97,8 +97,8 @@ static void collect(fixture *f)
 {
     json_array_clear(f->files);
     json_array_clear(f->refused);
-    assert_int_equal(kiln_workdir_collect(f->root_fd, f->before, f->out_fd, "OUT", f->files,
-                                          on_refused, f, &f->err),
+    assert_int_equal(kiln_workdir_collect(f->root_fd, KILN_AREA_WORK, f->before, f->out_fd,
+                                          "OUT", f->files, on_refused, f, &f->err),
                      0);
 }
 
@@ -215,7 +215,7 @@ static void write_never_leaves_the_directory(void **state)
     renameat(f->root_fd, "work", f->root_fd, "gone");
     assert_int_equal(symlinkat("code", f->root_fd, "work"), 0);
     assert_true(kiln_workdir_write(f->root_fd, "work", "x", "x", 1, 0644, &f->err) < 0);
-    assert_null(kiln_manifest_take(f->root_fd, &f->err));
+    assert_null(kiln_manifest_take(f->root_fd, KILN_AREA_WORK, &f->err));
     unlinkat(f->root_fd, "work", 0);
     renameat(f->root_fd, "gone", f->root_fd, "work");
 }
@@ -253,7 +253,7 @@ static void put_reads_contents_and_host_files(void **state)
     kiln_request_add_file(request, "in/data.csv", path, NULL, 0, NULL);
     kiln_request_add_file(request, "bytes", NULL, "a\0b", 3, NULL);
     kiln_request_add_file(request, "proc", "/proc/self/stat", NULL, 0, NULL);
-    assert_int_equal(kiln_workdir_put(f->root_fd, request, &f->err), 0);
+    assert_int_equal(kiln_workdir_put(f->root_fd, KILN_AREA_WORK, request, &f->err), 0);
     assert_string_equal(content_at(f->work_fd, "in/data.csv"), "1,2\n");
     struct stat st;
     fstatat(f->work_fd, "bytes", &st, 0);
@@ -277,7 +277,8 @@ static void put_refuses_what_is_no_file(void **state)
     for (size_t i = 0; i < 4; i++) {
         kiln_request *request = kiln_request_new();
         kiln_request_add_file(request, "x", bad[i].path, NULL, 0, NULL);
-        assert_int_equal(kiln_workdir_put(f->root_fd, request, &f->err), bad[i].code);
+        assert_int_equal(kiln_workdir_put(f->root_fd, KILN_AREA_WORK, request, &f->err),
+                         bad[i].code);
         assert_non_null(strstr(f->err.text, bad[i].path));
         kiln_request_free(request);
     }
@@ -329,8 +330,9 @@ static void collect_without_a_place_only_tells(void **state)
     take(f);
     make(f, "x.txt", "x");
     json_t *files = json_array();
-    assert_int_equal(
-        kiln_workdir_collect(f->root_fd, f->before, -1, NULL, files, NULL, NULL, &f->err), 0);
+    assert_int_equal(kiln_workdir_collect(f->root_fd, KILN_AREA_WORK, f->before, -1, NULL,
+                                          files, NULL, NULL, &f->err),
+                     0);
     assert_int_equal(json_array_size(files), 1);
     assert_true(json_is_null(json_object_get(json_array_get(files, 0), "path")));
     assert_int_equal(
@@ -470,9 +472,9 @@ static void collect_bounds_the_count(void **state)
         auto_close int fd = openat(f->work_fd, name, O_WRONLY | O_CREAT, 0644);
         assert_true(fd >= 0);
     }
-    assert_int_equal(
-        kiln_workdir_collect(f->root_fd, f->before, -1, NULL, f->files, on_refused, f, &f->err),
-        0);
+    assert_int_equal(kiln_workdir_collect(f->root_fd, KILN_AREA_WORK, f->before, -1, NULL,
+                                          f->files, on_refused, f, &f->err),
+                     0);
     assert_int_equal(json_array_size(f->files), KILN_COLLECT_FILES_MAX);
     assert_int_equal(json_array_size(f->refused), 1);
     assert_string_equal(json_string_value(json_array_get(f->refused, 0)),
@@ -583,7 +585,7 @@ static void work_directory_without_permissions(void **state)
     fixture *f = *state;
     make(f, "x", "1");
     assert_int_equal(fchmodat(f->root_fd, "work", 0, 0), 0);
-    f->before = kiln_manifest_take(f->root_fd, &f->err);
+    f->before = kiln_manifest_take(f->root_fd, KILN_AREA_WORK, &f->err);
     assert_non_null(f->before);
     assert_int_equal(kiln_workdir_write(f->root_fd, "work", "y", "2", 1, 0644, &f->err), 0);
     collect(f);

@@ -35,7 +35,7 @@ extern "C" {
 /* The engine loads a plugin whose major equals its own and whose minor is not
  * newer. Minor grows when a struct grows or a constant is added. */
 #define KILN_ABI_MAJOR 1
-#define KILN_ABI_MINOR 0
+#define KILN_ABI_MINOR 1
 
 /* ------------------------------------------------------------------ results */
 
@@ -249,6 +249,65 @@ typedef struct kiln_runtimes {
     const kiln_runtime *(*find)(const kiln_host *host, const char *language); /* or NULL */
 } kiln_runtimes;
 
+/* Extension "kiln.files/1", since 1.1: for a backend with KILN_CAP_FILES. */
+#define KILN_EXTENSION_FILES "kiln.files/1"
+typedef struct kiln_files {
+    uint32_t size;
+    /* [loop] Ends a session_prepare, exactly once, possibly from within it. `work_fd` is
+     * the directory that the code will have as its work directory: the engine puts input
+     * files into it and takes output files from it. It stays the plugin's, and open until
+     * session_close or the next session_prepare. The engine takes what is in it for
+     * hostile: it opens nothing but beneath it, follows no link and crosses no mount.
+     * -1, and `error` with why in one line: there is no place to run in.
+     * 0; -ESTALE: nobody waits for it. */
+    int (*prepared)(const kiln_host *host, kiln_session *session, int work_fd,
+                    const char *error);
+} kiln_files;
+
+/* Extension "kiln.guest/1", since 1.1: the protocol of workers (engine/worker/frame.h), for
+ * a worker that a plugin reaches by a stream of its own: in a container, on another
+ * machine. The plugin carries bytes, and ends the worker; the engine encodes requests,
+ * checks what comes as it does for its own workers, and hands outputs to the execution.
+ * All [loop]. */
+#define KILN_EXTENSION_GUEST "kiln.guest/1"
+typedef struct kiln_remote kiln_remote; /* one such worker, the engine's */
+typedef struct kiln_remote_callbacks {
+    uint32_t size;
+    /* Bytes for the worker, to be sent whole and in order; borrowed. */
+    void (*send)(void *user, const char *data, size_t length);
+    /* Its start is over, and it takes cells. */
+    void (*ready)(void *user);
+    /* The cell has ended, as the worker says: usage, too, is its own word. The plugin
+     * completes the ticket, with this outcome or one that it knows better. */
+    void (*done)(void *user, kiln_ticket ticket, const kiln_outcome *outcome);
+    /* It broke the protocol or could not start; why, one line. It is of no more use. */
+    void (*broken)(void *user, const char *why);
+} kiln_remote_callbacks;
+typedef struct kiln_guests {
+    uint32_t size;
+    /* NULL: out of memory. All callbacks must be there. */
+    kiln_remote *(*open)(const kiln_host *host, const kiln_remote_callbacks *callbacks,
+                         void *user);
+    /* No callback follows; may be called from within one. An execution in flight is left
+     * to the plugin to complete. */
+    void (*close)(kiln_remote *remote);
+    /* Bytes from the worker; not from within a callback. 0; -EPROTO: broken. */
+    int (*received)(kiln_remote *remote, const char *data, size_t length);
+    /* Sends a cell. Its outputs go to the ticket, its end to `done`. One at a time: -EBUSY;
+     * -EPIPE: broken; -EINVAL: it cannot be encoded; -ENOMEM. */
+    int (*execute)(kiln_remote *remote, kiln_ticket ticket, const kiln_input *input);
+    /* Asks the running cell to stop and keep the state; done still comes. */
+    void (*interrupt)(kiln_remote *remote);
+} kiln_guests;
+
+/* Extension "kiln.limits/1", since 1.1: what the configuration says, for what a plugin
+ * prepares before it is asked (a pool). Borrowed, valid until the next call. */
+#define KILN_EXTENSION_LIMITS "kiln.limits/1"
+typedef struct kiln_default_limits {
+    uint32_t size;
+    const kiln_limits *(*get)(const kiln_host *host);
+} kiln_default_limits;
+
 /* ------------------------------------------------------------- worker half */
 
 /* One cell, in a worker. */
@@ -312,6 +371,9 @@ enum kiln_capability {
     KILN_CAP_WORKER = 1 << 3,    /* requires a worker with preload, start, execute */
     KILN_CAP_ANALYZE = 1 << 4,   /* requires a worker with analyze */
     KILN_CAP_PLAN = 1 << 5,      /* runs nothing: no sandbox is made for its sessions */
+    KILN_CAP_FILES = 1 << 7,     /* since 1.1: runs code in a place and a file system of its
+                                    own, no sandbox is made: requires session_open,
+                                    session_close, session_prepare and kill */
 };
 
 typedef enum kiln_option_type {
@@ -365,6 +427,16 @@ typedef struct kiln_plugin {
     /* [loop] Asks a running execution to stop; it still completes. The engine
      * kills the session's processes when the grace is over. */
     void (*interrupt)(void *self, kiln_ticket ticket);
+
+    /* since 1.1 */
+
+    /* [loop] With KILN_CAP_FILES, before each execution: sees to it that there is a place
+     * where `language` can be run. 0: kiln_files.prepared follows; else negative errno. */
+    int (*session_prepare)(void *self, kiln_session *session, void *state, const char *language,
+                           const kiln_limits *limits);
+    /* [loop] With KILN_CAP_FILES: ends what the execution runs at once, and all that it
+     * has started; it still completes. */
+    void (*kill)(void *self, kiln_ticket ticket);
 } kiln_plugin;
 
 /* ------------------------------------------------------------ entry and note */
