@@ -151,6 +151,14 @@ $(BUILD)/t/plugins/%.so: t/plugins/%.c t/plugins/bad.h Makefile
 	$(Q)$(CC) $(PLUGIN_CFLAGS) $(filter-out -Wl$(comma)-z$(comma)defs,$(HARDENING_LD)) $(LDFLAGS) \
 	  -shared -o $@ $< $(STUB)
 
+# Its worker half is a program, with the engine's own functions for frames.
+$(BUILD)/t/plugins/hostile.so: $(BUILD)/t/plugins/hostile.worker
+$(BUILD)/t/plugins/hostile.worker: t/plugins/hostile.c $(STANDALONE) $(BUILD)/libkiln.a Makefile
+	@mkdir -p $(@D)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(filter-out -MMD -MP,$(ENGINE_CFLAGS)) -DHOSTILE_WORKER $(PKG_CFLAGS) $(HARDENING_LD) $(LDFLAGS) -pie -o $@ \
+	  $< $(STANDALONE) $(BUILD)/libkiln.a $(PKG_LIBS)
+
 # A library to link with, that is gone when the plugin is loaded.
 $(BUILD)/t/plugins/missing_library.so: $(BUILD)/t/stub/libkiln-test-stub.so
 $(BUILD)/t/plugins/missing_library.so: STUB = $(BUILD)/t/stub/libkiln-test-stub.so
