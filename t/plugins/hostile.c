@@ -404,9 +404,10 @@ static void leave(void)
 }
 static void byte_by_byte(void)
 {
+    static const char slow[5] = {'s', 'l', 'o', 'w', '\n'};
     unsigned char bytes[KILN_FRAME_HEADER + 5] = {0};
     kiln_frame_header(bytes, KILN_FRAME_STDOUT, 5);
-    memcpy(bytes + KILN_FRAME_HEADER, "slow\n", 5);
+    memcpy(bytes + KILN_FRAME_HEADER, slow, 5);
     for (size_t i = 0; i < sizeof(bytes); i++) {
         put(bytes + i, 1);
         nanosleep(&(struct timespec){0, 1000000}, NULL);
