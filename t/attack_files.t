@@ -162,13 +162,13 @@ attack.run({
   { "the code's file a FIFO", code = on("os.remove('main.py')\nos.mkfifo('main.py')") },
   { "the code's file a folder", code = on("os.remove('main.py')\nos.makedirs('main.py/full')") },
   { "the code's file not to be read", code = on("os.chmod('main.py', 0)") },
-  { "everything removed", code = on("import subprocess\nsubprocess.run('rm -rf /work /tmp /code /dev/shm', "
+  { "everything removed", code = on("import subprocess\nsubprocess.run('rm -rf /work/* /tmp/* /code/* /dev/shm/*', "
     .. "shell=True, stderr=subprocess.DEVNULL)") },
 }, {
   "work directory", backend = "interpreter",
   { "chmod 000", code = on("os.chmod('/work', 0)") },
   { "everything removed", code = on("import subprocess\n"
-    .. "subprocess.run('rm -rf /work /tmp /code /dev/shm', shell=True, stderr=subprocess.DEVNULL)") },
+    .. "subprocess.run('rm -rf /work/* /tmp/* /code/* /dev/shm/*', shell=True, stderr=subprocess.DEVNULL)") },
 })
 
 -- ---- files that change while they are read: a child goes on when the cell has ended

@@ -67,7 +67,7 @@ for _, backend in ipairs({ "interpreter", "exec" }) do
   tap.is(r.stdout, "\239\191\189\239\191\189", backend .. ": bytes that are not UTF-8")
 
   r = run("-b", backend, "-c", "import os\nprint(os.environ.get('KILN_SECRET'), os.getcwd(), len(os.listdir()) < 2)")
-  tap.is(r.stdout, "None /work True\n", backend .. ": a clean environment in /work")
+  tap.is(r.stdout, "None /run/session/work True\n", backend .. ": a clean environment in /work")
 end
 
 for _, backend in ipairs { "interpreter", "exec" } do

@@ -1,11 +1,14 @@
 /* landlock.c - what the mounts already say, said again by another part of the kernel:
  * a write that slips past a mount flag still finds no rule that allows it.
  *
- * Rules name inodes and are looked up from the file upwards, mount points included
- * only by the folder that holds them. So one rule on "/" lets everything be read and
- * executed, one on "/dev" covers the device nodes bound into it, and the session's
- * four folders, which are roots of mounts, need a rule each. /proc has no rule to
- * write: that masks /proc/sys, sysrq-trigger, irq and the rest at no cost. */
+ * Rules name inodes and are looked up from the file upwards; at the root of a mount the
+ * search goes on in the folder that holds the mount point. So one rule on "/" lets
+ * everything be read and executed, one on "/dev" covers the device nodes bound into it,
+ * and one on the folder that a session's file system is mounted in lets that be written:
+ * whichever it is, for a domain stays with a process that goes on in another session's
+ * place (branch.c). /proc has no rule to write: that masks /proc/sys, sysrq-trigger,
+ * irq and the rest at no cost.
+ */
 #include "base/cleanup.h"
 #include "sandbox/steps.h"
 
@@ -47,11 +50,7 @@ struct ruleset_attr {
      LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_SYM)
 #define FS_DEVICES (LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_BLOCK)
 
-/* The zygote's, inherited by its forks. */
 static int known_abi = -1;
-static int root_fd = -1;
-static int dev_fd = -1;
-static int given_fd = -1;
 
 int kiln_landlock_abi(void)
 {
@@ -63,37 +62,37 @@ int kiln_landlock_abi(void)
     return known_abi;
 }
 
-int kiln_landlock_open_root(kiln_error *err)
-{
-    root_fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    dev_fd = open("/dev", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (root_fd < 0 || dev_fd < 0) {
-        return kiln_error_errno(err, errno, "landlock: opening the root's folders");
-    }
-    return 0;
-}
-
 static uint64_t writing(int abi)
 {
     return FS_WRITE | (abi >= ABI_REFER ? FS_REFER : 0) |
            (abi >= ABI_TRUNCATE ? FS_TRUNCATE : 0);
 }
 
-static int add_rule(int ruleset, int folder, uint64_t access)
+static int add_rule(int ruleset, const char *folder, uint64_t access)
 {
-    struct landlock_path_beneath_attr rule = {.allowed_access = access, .parent_fd = folder};
-    return (int)syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0);
+    auto_close int fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    struct landlock_path_beneath_attr rule = {.allowed_access = access, .parent_fd = fd};
+    return fd < 0 ? -1
+                  : (int)syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH,
+                                 &rule, 0);
 }
 
-static int make(const int *writable, int count, bool open_network, kiln_error *err)
+int kiln_sandbox_landlock(const kiln_sandbox_policy *policy, kiln_error *err)
 {
     int abi = kiln_landlock_abi();
+    if (abi == 0) {
+        err->code = 0;
+        err->text[0] = '\0';
+        return -1;
+    }
+    /* In a network of one's own loopback must work, and there is nothing else; with
+     * `network = host` nothing is refused. In the shared one nothing is up; here even
+     * that need not hold. */
+    bool open_network =
+        policy->network == KILN_NETWORK_HOST || kiln_sandbox_needs_private_network(policy);
     struct ruleset_attr attr = {
         .handled_access_fs =
             FS_READ | FS_DEVICES | writing(abi) | (abi >= ABI_IOCTL ? FS_IOCTL_DEV : 0),
-        /* In a network of one's own loopback must work, and there is nothing else; with
-         * `network = host` nothing is refused.
-         * In the shared one nothing is up; here even that need not hold. */
         .handled_access_net =
             abi >= ABI_NETWORK && !open_network ? NET_BIND_TCP | NET_CONNECT_TCP : 0,
         .scoped = abi >= ABI_SCOPES ? SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL : 0,
@@ -107,46 +106,11 @@ static int make(const int *writable, int count, bool open_network, kiln_error *e
     }
     uint64_t device = LANDLOCK_ACCESS_FS_WRITE_FILE | (abi >= ABI_TRUNCATE ? FS_TRUNCATE : 0) |
                       (abi >= ABI_IOCTL ? FS_IOCTL_DEV : 0);
-    int rc = add_rule(ruleset, root_fd, FS_READ);
-    if (rc == 0) {
-        rc = add_rule(ruleset, dev_fd, device);
-    }
-    for (int i = 0; rc == 0 && i < count; i++) {
-        rc = add_rule(ruleset, writable[i], writing(abi));
-    }
-    if (rc < 0) {
+    if (add_rule(ruleset, "/", FS_READ) < 0 || add_rule(ruleset, "/dev", device) < 0 ||
+        add_rule(ruleset, KILN_SESSION_FOLDER, writing(abi)) < 0) {
         return kiln_error_errno(err, errno, "landlock: adding a rule");
     }
     return kiln_steal_fd(&ruleset);
-}
-
-int kiln_sandbox_landlock(kiln_error *err)
-{
-    if (kiln_landlock_abi() == 0) {
-        err->code = 0;
-        err->text[0] = '\0';
-        return -1;
-    }
-    if (root_fd < 0) {
-        return kiln_error_set(err, -EINVAL, "landlock: kiln_sandbox_enter_root comes first");
-    }
-    int ruleset = make(NULL, 0, false, err);
-    given_fd = ruleset >= 0 ? ruleset : -1;
-    return ruleset;
-}
-
-int kiln_landlock_session(const int *writable, int count, bool open_network, kiln_error *err)
-{
-    if (given_fd < 0) {
-        return 0;
-    }
-    auto_close int ruleset = make(writable, count, open_network, err);
-    if (ruleset < 0) {
-        return ruleset;
-    }
-    return dup3(ruleset, given_fd, O_CLOEXEC) < 0
-               ? kiln_error_errno(err, errno, "landlock: replacing the ruleset")
-               : 0;
 }
 
 int kiln_landlock_restrict(int ruleset, kiln_error *err)

@@ -22,7 +22,7 @@
 
 #define READ_ONLY (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV)
 
-/* Hidden once stacked upon: what the old root was reached by. */
+/* Of the host: what the new root is reached by until it is the root. */
 #define STAGING "/tmp"
 
 const char *const kiln_root_folders[] = {"usr",   "bin",    "sbin", "lib", "lib32",
@@ -70,14 +70,18 @@ static const struct {
     {"dev/stdout", "/proc/self/fd/1"},
     {"dev/stderr", "/proc/self/fd/2"},
     {"etc/mtab", "/proc/self/mounts"},
-    /* The session writes its own user there; see session.c. */
+    /* All that is a session's own stands in one place; see session.c. */
     {"etc/passwd", KILN_SESSION_MOUNT "/passwd"},
     {"etc/group", KILN_SESSION_MOUNT "/group"},
+    {"work", KILN_SESSION_MOUNT "/work"},
+    {"code", KILN_SESSION_MOUNT "/code"},
+    {"tmp", KILN_SESSION_MOUNT "/tmp"},
+    {"dev/shm", KILN_SESSION_MOUNT "/shm"},
 };
 
 static const char *const empty_folders[] = {
-    "proc",    "work", "code",        "tmp", "dev",     "dev/shm", "etc",
-    "etc/ssl", "run",  "run/session", "var", "var/tmp", "home",    NULL};
+    "proc", "dev", "etc", "etc/ssl", "run", "run/session", "run/session/tmp", "var",
+    "var/tmp", "home", NULL};
 
 static int write_new(int root, const char *path, const char *data, size_t length)
 {
@@ -350,15 +354,12 @@ int kiln_sandbox_enter_root(const kiln_sandbox_policy *policy, kiln_error *err)
     /* For what a zygote preloads (matplotlib keeps a lock file); a session's own /tmp
      * covers it. */
     static const char *const scratch[] = {"mode=1777", "size=16M", "nr_inodes=1024", NULL};
-    rc = kiln_mount_new("tmpfs", scratch, "/tmp",
+    rc = kiln_mount_new("tmpfs", scratch, KILN_SESSION_MOUNT "/tmp",
                         MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, NULL, err);
     if (rc < 0) {
         return kiln_error_wrap(err, "root");
     }
-    rc = kiln_landlock_open_root(err);
-    if (rc == 0) {
-        rc = kiln_bounding_drop(err);
-    }
+    rc = kiln_bounding_drop(err);
     if (rc < 0) {
         return rc;
     }

@@ -75,7 +75,7 @@ typedef struct kiln_sandbox_lock_spec {
     unsigned required; /* layers that must hold */
 } kiln_sandbox_lock_spec;
 
-/* Where things are inside. */
+/* Where things are inside: names that lead to /run/session/work and /run/session/code. */
 #define KILN_INSIDE_WORK "/work" /* the session's work directory */
 #define KILN_INSIDE_CODE "/code" /* programs that a compile phase made */
 
@@ -92,12 +92,9 @@ typedef struct kiln_sandbox_lock_spec {
  * not dumpable. Makes the root: /usr /bin /lib* /sbin read-only, a reduced /etc,
  * /dev, a /proc of the zygote's own, empty /work /tmp /code. */
 int kiln_sandbox_enter_root(const kiln_sandbox_policy *policy, kiln_error *err);
-/* A Landlock ruleset; -1 with *err.code 0 where the kernel has none. To be called once
- * in the zygote, after enter_root, and to be kept open: a rule names an inode and a
- * session's do not exist yet, so enter_session puts the session's own ruleset behind
- * the same number. Until then it grants no writing. Usable by any number of later
- * kiln_sandbox_lock calls. */
-int kiln_sandbox_landlock(kiln_error *err);
+/* A Landlock ruleset, after enter_root, for any number of later kiln_sandbox_lock calls;
+ * -1 with *err.code 0 where the kernel has none. */
+int kiln_sandbox_landlock(const kiln_sandbox_policy *policy, kiln_error *err);
 /* Builds the seccomp program once in this process; later locks in it and in its
  * children load it. */
 int kiln_sandbox_seccomp_prepare(kiln_error *err);

@@ -15,13 +15,13 @@
 #include <sys/syscall.h>
 
 static const struct {
-    const char *name, *inside;
+    const char *name;
     mode_t mode;
 } folders[] = {
-    {"work", KILN_INSIDE_WORK, 0755},
-    {"code", KILN_INSIDE_CODE, 0755},
-    {"tmp", "/tmp", 01777},
-    {"shm", "/dev/shm", 01777},
+    {"work", 0755}, /* /work, /code, /tmp and /dev/shm lead there */
+    {"code", 0755},
+    {"tmp", 01777},
+    {"shm", 01777},
 };
 enum { FOLDERS = sizeof(folders) / sizeof(folders[0]) };
 
@@ -52,48 +52,49 @@ static int write_users(int fs, uid_t uid)
     return write_text(fs, "group", text);
 }
 
+/* A second mount of fs/name, at `inside`, or nowhere to be seen. */
 static int bind_from(int fs, const char *name, const char *inside)
 {
-    int tree = open_tree(
+    auto_close int tree = open_tree(
         fs, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (name[0] == '\0' ? AT_EMPTY_PATH : 0));
     if (tree < 0) {
         return -errno;
     }
     if (inside != NULL && move_mount(tree, "", AT_FDCWD, inside, MOVE_MOUNT_F_EMPTY_PATH) < 0) {
-        int rc = -errno;
-        close(tree);
-        return rc;
-    }
-    return tree;
-}
-
-static int bind_old_way(const char *name, const char *inside)
-{
-    char source[64];
-    snprintf(source, sizeof(source), "%s/%s", KILN_SESSION_MOUNT, name);
-    if (mount(source, inside, NULL, MS_BIND, NULL) < 0) {
         return -errno;
     }
-    int fd = open(inside, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? -errno : fd;
+    return kiln_steal_fd(&tree);
 }
 
-static int make_folder(int fs, int i, uid_t uid, int *opened, kiln_error *err)
+static int make_folder(int fs, int i, uid_t uid, kiln_error *err)
 {
-    if (mkdirat(fs, folders[i].name, 0700) < 0 ||
-        fchmodat(fs, folders[i].name, folders[i].mode, 0) < 0 ||
-        fchownat(fs, folders[i].name, uid, (gid_t)uid, AT_SYMLINK_NOFOLLOW) < 0) {
-        return kiln_error_errno(err, errno, "session: making %s", folders[i].name);
+    return mkdirat(fs, folders[i].name, 0700) < 0 ||
+                   fchmodat(fs, folders[i].name, folders[i].mode, 0) < 0 ||
+                   fchownat(fs, folders[i].name, uid, (gid_t)uid, AT_SYMLINK_NOFOLLOW) < 0
+               ? kiln_error_errno(err, errno, "session: making %s", folders[i].name)
+               : 0;
+}
+
+/* Where all are one user the code owns the tmpfs's root, too: the root is mounted
+ * read-only, and each folder once more upon itself. */
+static int protect_root(int fs, kiln_error *err)
+{
+    for (int i = 0; i < FOLDERS; i++) {
+        char inside[64];
+        snprintf(inside, sizeof(inside), "%s/%s", KILN_SESSION_MOUNT, folders[i].name);
+        int fd = bind_from(fs, folders[i].name, inside);
+        if (fd == -ENOSYS) {
+            fd = mount(inside, inside, NULL, MS_BIND, NULL) < 0 ? -errno : -1;
+        }
+        if (fd < -1) {
+            return kiln_error_errno(err, fd, "session: %s", inside);
+        }
+        if (fd >= 0) {
+            close(fd);
+        }
     }
-    int fd = bind_from(fs, folders[i].name, folders[i].inside);
-    if (fd == -ENOSYS) {
-        fd = bind_old_way(folders[i].name, folders[i].inside);
-    }
-    if (fd < 0) {
-        return kiln_error_errno(err, fd, "session: %s", folders[i].inside);
-    }
-    *opened = fd;
-    return 0;
+    int rc = kiln_mount_restrict(fs, "", MOUNT_ATTR_RDONLY);
+    return rc < 0 ? kiln_error_errno(err, rc, "session: read-only root") : 0;
 }
 
 static int make_file_system(const kiln_sandbox_policy *policy,
@@ -121,38 +122,21 @@ static int make_file_system(const kiln_sandbox_policy *policy,
     if (rc < 0) {
         return kiln_error_errno(err, rc, "session: passwd; raise [limits] disk and files");
     }
-    int opened[FOLDERS] = {-1, -1, -1, -1};
     for (int i = 0; rc == 0 && i < FOLDERS; i++) {
-        rc = make_folder(fs, i, uid, &opened[i], err);
+        rc = make_folder(fs, i, uid, err);
+    }
+    /* The engine writes through a mount that is nowhere to be seen. */
+    auto_close int view = rc == 0 ? bind_from(fs, "", NULL) : -1;
+    if (rc == 0 && view < 0 && view != -ENOSYS) {
+        return kiln_error_errno(err, view, "session: the engine's view");
+    }
+    if (rc == 0 && !kiln_uids_are_ranged(policy)) {
+        rc = protect_root(fs, err);
     }
     if (rc == 0) {
-        bool open_network =
-            policy->network == KILN_NETWORK_HOST || kiln_sandbox_needs_private_network(policy);
-        rc = kiln_landlock_session(opened, FOLDERS, open_network, err);
+        *shared = kiln_steal_fd(view >= 0 ? &view : &fs);
     }
-    for (int i = 0; i < FOLDERS; i++) {
-        if (opened[i] >= 0) {
-            close(opened[i]);
-        }
-    }
-    if (rc < 0) {
-        return rc;
-    }
-    /* The engine writes through a mount that is nowhere to be seen; what the code sees
-     * of the tmpfs's root cannot be written, even where it owns it. */
-    *shared = bind_from(fs, "", NULL);
-    if (*shared == -ENOSYS) {
-        *shared = kiln_steal_fd(&fs);
-        return 0;
-    }
-    if (*shared < 0) {
-        return kiln_error_errno(err, *shared, "session: the engine's view");
-    }
-    if (kiln_uids_are_ranged(policy)) {
-        return 0; /* it does not own it: 45 us saved */
-    }
-    rc = kiln_mount_restrict(fs, "", MOUNT_ATTR_RDONLY);
-    return rc < 0 ? kiln_error_errno(err, rc, "session: read-only root") : 0;
+    return rc;
 }
 
 /* hidepid hides the supervisor and, where uids are shared, nothing else is in this

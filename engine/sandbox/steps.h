@@ -33,8 +33,10 @@ int kiln_write_file_at(int dir_fd, const char *path, const char *text);
  * NULL-terminated. */
 extern const char *const kiln_root_folders[];
 
-/* Below the root: where the session's tmpfs stands. */
-#define KILN_SESSION_MOUNT "/run/session"
+/* Below the root: where the session's tmpfs stands, and the folder of it, which holds
+ * nothing else: for Landlock whatever is mounted there belongs to the session. */
+#define KILN_SESSION_MOUNT  "/run/session"
+#define KILN_SESSION_FOLDER "/run"
 
 /* ---- privileges.c */
 
@@ -55,11 +57,6 @@ int kiln_rlimits_apply(const kiln_limits *limits, bool in_cgroup, bool own_uid,
 
 /* The kernel's ABI, 0: none. Cached. */
 int kiln_landlock_abi(void);
-/* Remembers the root's folders for later rulesets. */
-int kiln_landlock_open_root(kiln_error *err);
-/* Makes the session's ruleset from descriptors of its writable folders, behind the
- * number that kiln_sandbox_landlock gave, if it gave one. */
-int kiln_landlock_session(const int *writable, int count, bool open_network, kiln_error *err);
 int kiln_landlock_restrict(int ruleset, kiln_error *err);
 
 /* ---- seccomp.c */

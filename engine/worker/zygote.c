@@ -96,7 +96,7 @@ static int confine(kiln_zygote_context *context, kiln_error *err)
     if (rc < 0) {
         return rc;
     }
-    context->landlock_fd = kiln_sandbox_landlock(err);
+    context->landlock_fd = kiln_sandbox_landlock(&context->policy, err);
     if (context->landlock_fd < 0 && err->code != 0) {
         return err->code;
     }
