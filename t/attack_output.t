@@ -187,10 +187,8 @@ def frame(kind, payload=b'', length=None, version=1, zero=0):
         payload = json.dumps(payload).encode()
     os.write(fd, struct.pack('<IBBH', len(payload) if length is None else length, kind, version, zero)
              + payload)
-def done(id, **more):
-    body = dict(id=id, status='ok', exit_code=None, cpu_ms=0.1, max_rss_bytes=0)
-    body.update(more)
-    frame(0x50, body)
+def done(id, status=0, has_code=0, code=0, zero=0, cpu_us=100, rss=0):
+    frame(0x50, struct.pack('<IBBBBQQ', id, status, has_code, code, zero, cpu_us, rss))
 def wait():
     time.sleep(30)
 ]]
@@ -214,11 +212,10 @@ local group = {
   forged("FAILED", "frame(0x53, b'no'); wait()"),
   forged("ANALYSIS that nobody asked for", "frame(0x51, {'id': 1, 'analysis': {}}); wait()"),
   forged("DONE of another id", "done(99); wait()"),
-  forged("DONE of a negative id", "done(-1); wait()"),
-  forged("DONE whose id is text", "done('1'); wait()"),
-  forged("DONE without JSON", "frame(0x50, b'done'); wait()"),
+  forged("DONE of the highest id", "done(0xffffffff); wait()"),
+  forged("DONE of four bytes", "frame(0x50, b'done'); wait()"),
   forged("DONE that is empty", "frame(0x50); wait()"),
-  forged("DONE nested 100,000 deep", "frame(0x50, b'[' * 100000); wait()"),
+  forged("DONE of 100,000 bytes", "frame(0x50, b'[' * 100000); wait()"),
   forged("garbage", "os.write(fd, bytes(range(256)) * 10); wait()"),
   forged("half a header, then the end", "os.write(fd, b'\\1\\0'); os._exit(0)",
     { status = "crashed", error = "WorkerExited" }),
@@ -249,13 +246,13 @@ attack.run(group)
 -- With the right id, which is 1 in a worker's first cell; each of these is one, since its
 -- predecessor's worker was ended.
 attack.run { "forged DONE", backend = "interpreter", timeout = "10s", set = {}, probe = false,
-  forged("with a status that it may not say", "done(1, status='denied'); wait()"),
-  forged("with exit code 300", "done(1, exit_code=300); wait()"),
-  forged("with an exit code that is text", "done(1, exit_code='0'); wait()"),
-  forged("with more than it has", "done(1, backend='exec'); wait()"),
+  forged("with a status that it may not say", "done(1, status=3); wait()"),
+  forged("with half an exit code", "done(1, has_code=2); wait()"),
+  forged("with an exit code that is none", "done(1, code=3); wait()"),
+  forged("with a byte that must be 0", "done(1, zero=1); wait()"),
   forged("with less than it has", "frame(0x50, {'id': 1, 'status': 'ok'}); wait()"),
-  forged("with negative CPU time", "done(1, cpu_ms=-1); wait()"),
-  forged("with negative memory", "done(1, max_rss_bytes=-1); wait()"),
+  forged("with 600 million years of CPU time", "done(1, cpu_us=1 << 63); wait()"),
+  forged("with 16 EiB of memory", "done(1, rss=(1 << 64) - 1); wait()"),
   forged("with the id twice", "frame(0x50, b'{\"id\":2,\"id\":1,\"status\":\"ok\",\"exit_code\":null,'\n"
     .. "  b'\"cpu_ms\":1,\"max_rss_bytes\":1}'); wait()"),
   { "and then a cell that works", code = "print('alive')", keeps = "alive" },

@@ -1,17 +1,18 @@
 #include "core/context.h"
 
+#include "base/random.h"
 #include "core/session.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 int kiln_uuid(char text[37])
 {
     unsigned char b[16];
-    if (getrandom(b, sizeof(b), 0) != (ssize_t)sizeof(b)) {
-        return -errno;
+    int rc = kiln_random(b, sizeof(b));
+    if (rc < 0) {
+        return rc;
     }
     b[6] = (b[6] & 0x0f) | 0x40;
     b[8] = (b[8] & 0x3f) | 0x80;

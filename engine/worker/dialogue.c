@@ -1,9 +1,10 @@
 #include "worker/dialogue.h"
 
 #include "base/cleanup.h"
+#include "base/random.h"
+#include "worker/cell_frame.h"
 
 #include <errno.h>
-#include <sodium.h>
 #include <string.h>
 
 enum { KEEP_BYTES = 1 << 20 /* of an empty input buffer */ };
@@ -41,12 +42,6 @@ static int bad_frame(kiln_dialogue *dialogue, const char *why)
 
 /* ---- shapes */
 
-static bool is_number(const json_t *value)
-{
-    return json_is_number(value) && json_number_value(value) >= 0 &&
-           json_number_value(value) <= 1e18;
-}
-
 static json_t *parse_reply(const kiln_dialogue *dialogue, const kiln_frame *frame)
 {
     json_t *json = json_loadb(frame->payload, frame->length, JSON_REJECT_DUPLICATES, NULL);
@@ -56,43 +51,6 @@ static json_t *parse_reply(const kiln_dialogue *dialogue, const kiln_frame *fram
         return NULL;
     }
     return json;
-}
-
-static bool decode_done(const json_t *json, kiln_verdict *verdict, double *cpu_ms,
-                        uint64_t *max_rss_bytes)
-{
-    static const struct {
-        const char *name;
-        kiln_status status;
-    } statuses[] = {
-        {"ok", KILN_STATUS_OK},
-        {"error", KILN_STATUS_ERROR},
-        {"interrupted", KILN_STATUS_INTERRUPTED},
-    };
-    const char *name = json_string_value(json_object_get(json, "status"));
-    json_t *code = json_object_get(json, "exit_code");
-    json_t *cpu = json_object_get(json, "cpu_ms");
-    json_t *rss = json_object_get(json, "max_rss_bytes");
-    if (json_object_size(json) != 5 || name == NULL || !is_number(cpu) ||
-        !json_is_integer(rss) || json_integer_value(rss) < 0 ||
-        !(json_is_null(code) || (json_is_integer(code) && json_integer_value(code) >= 0 &&
-                                 json_integer_value(code) <= 255))) {
-        return false;
-    }
-    for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
-        if (strcmp(name, statuses[i].name) == 0) {
-            *verdict = (kiln_verdict){
-                .size = sizeof(*verdict),
-                .status = statuses[i].status,
-                .has_exit_code = json_is_integer(code),
-                .exit_code = (int32_t)json_integer_value(code),
-            };
-            *cpu_ms = json_number_value(cpu);
-            *max_rss_bytes = (uint64_t)json_integer_value(rss);
-            return true;
-        }
-    }
-    return false;
 }
 
 static bool is_string_array(const json_t *value)
@@ -137,14 +95,13 @@ static bool is_analysis(const json_t *analysis)
 
 static int on_done(kiln_dialogue *dialogue, const kiln_frame *frame)
 {
-    kiln_verdict verdict;
-    double cpu_ms;
-    uint64_t max_rss_bytes;
-    auto_json json_t *json = parse_reply(dialogue, frame);
-    if (json == NULL || !decode_done(json, &verdict, &cpu_ms, &max_rss_bytes)) {
+    kiln_cell_done done;
+    if (kiln_cell_done_decode(frame->payload, frame->length, &done) < 0 ||
+        done.id != dialogue->request_id) {
         return bad_frame(dialogue, "DONE of another shape or id");
     }
-    dialogue->callbacks->on_done(dialogue->user, &verdict, cpu_ms, max_rss_bytes);
+    dialogue->callbacks->on_done(dialogue->user, &done.verdict, (double)done.cpu_us / 1000.0,
+                                 done.max_rss_bytes);
     return 0;
 }
 
@@ -278,13 +235,18 @@ static int request(kiln_dialogue *dialogue, kiln_frame_type type, json_t *json,
 
 /* Not to be known before the request is sent: a cell could answer for those that are
  * still to come. The first has none before it. */
-static uint32_t next_id(const kiln_dialogue *dialogue)
+static int next_id(kiln_dialogue *dialogue, kiln_error *err)
 {
     uint32_t id = 1;
     while (dialogue->request_id != 0 && (id < 2 || id == dialogue->request_id)) {
-        id = randombytes_random() >> 1; /* an int, as signals carry it */
+        int rc = kiln_random(&id, sizeof(id));
+        if (rc < 0) {
+            return kiln_error_errno(err, rc, "worker: an id for the request");
+        }
+        id >>= 1; /* an int, as signals carry it */
     }
-    return id;
+    dialogue->request_id = id;
+    return 0;
 }
 
 static int check_idle(const kiln_dialogue *dialogue, kiln_error *err)
@@ -298,52 +260,23 @@ static int check_idle(const kiln_dialogue *dialogue, kiln_error *err)
     return 0;
 }
 
-static json_t *string_array(const char *const *strings)
-{
-    json_t *array = json_array();
-    for (; array != NULL && strings != NULL && *strings != NULL; strings++) {
-        if (json_array_append_new(array, json_string(*strings)) < 0) {
-            json_decref(array);
-            return NULL;
-        }
-    }
-    return array;
-}
-
 int kiln_dialogue_execute(kiln_dialogue *dialogue, const kiln_input *input, kiln_error *err)
 {
     int rc = check_idle(dialogue, err);
     if (rc < 0) {
         return rc;
     }
-    auto_free char *base64 = NULL;
-    if (input->stdin_data != NULL) {
-        size_t size =
-            sodium_base64_encoded_len(input->stdin_length, sodium_base64_VARIANT_ORIGINAL);
-        base64 = malloc(size);
-        if (base64 == NULL) {
-            return kiln_error_errno(err, ENOMEM, "worker: stdin");
-        }
-        sodium_bin2base64(base64, size, (const unsigned char *)input->stdin_data,
-                          input->stdin_length, sodium_base64_VARIANT_ORIGINAL);
+    rc = next_id(dialogue, err);
+    if (rc < 0) {
+        return rc;
     }
-    json_t *args = string_array(input->args);
-    json_t *env = string_array(input->env);
-    if (args == NULL || env == NULL) {
-        json_decref(args);
-        json_decref(env);
-        return kiln_error_set(err, EINVAL, "worker: an argument is not UTF-8");
+    rc = kiln_cell_request_append(&dialogue->out, dialogue->request_id, dialogue->linger_us,
+                                  input);
+    if (rc < 0) {
+        return kiln_error_errno(err, rc, "worker: the cell cannot be sent");
     }
-    uint32_t id = dialogue->request_id = next_id(dialogue);
-    json_error_t why;
-    auto_json json_t *json = json_pack_ex(
-        &why, 0, "{s:I,s:s%,s:s?,s:I,s:o,s:o,s:s?}", "id", (json_int_t)id, "code", input->code,
-        input->code_length, "cell_id", input->cell_id, "execution_count",
-        (json_int_t)input->execution_count, "args", args, "env", env, "stdin", base64);
-    if (json == NULL) {
-        return kiln_error_set(err, EINVAL, "worker: the cell cannot be sent: %s", why.text);
-    }
-    return request(dialogue, KILN_FRAME_EXECUTE, json, KILN_FRAME_DONE, err);
+    dialogue->awaited = KILN_FRAME_DONE;
+    return 0;
 }
 
 int kiln_dialogue_analyze(kiln_dialogue *dialogue, const char *code, size_t length,
@@ -353,9 +286,12 @@ int kiln_dialogue_analyze(kiln_dialogue *dialogue, const char *code, size_t leng
     if (rc < 0) {
         return rc;
     }
-    uint32_t id = dialogue->request_id = next_id(dialogue);
+    rc = next_id(dialogue, err);
+    if (rc < 0) {
+        return rc;
+    }
     auto_json json_t *json =
-        json_pack("{s:I,s:s%}", "id", (json_int_t)id, "code", code, length);
+        json_pack("{s:I,s:s%}", "id", (json_int_t)dialogue->request_id, "code", code, length);
     if (json == NULL) {
         return kiln_error_set(err, EINVAL, "worker: the code is not UTF-8");
     }

@@ -38,9 +38,10 @@ struct kiln_dialogue {
     bool decoding;           /* callbacks borrow from `in` */
     kiln_frame_type awaited; /* KILN_FRAME_DONE, _ANALYSIS, or 0: idle */
     uint32_t request_id;
-    uint64_t dropped; /* output of nobody's cell */
-    kiln_buffer in;   /* bytes that came and are not decoded yet */
-    kiln_buffer out;  /* bytes for the worker */
+    uint32_t linger_us; /* after the next cell; see linger.h */
+    uint64_t dropped;   /* output of nobody's cell */
+    kiln_buffer in;     /* bytes that came and are not decoded yet */
+    kiln_buffer out;    /* bytes for the worker */
 };
 
 /* Every whole frame in `in`. 0; negative: closed, or broken and told so. */
@@ -49,7 +50,8 @@ int kiln_dialogue_decode(kiln_dialogue *dialogue);
 void kiln_dialogue_deliver(kiln_dialogue *dialogue, const kiln_event *event);
 /* The cell has ended: the next may begin. */
 void kiln_dialogue_settle(kiln_dialogue *dialogue);
-/* Append the request to `out`. One at a time: -EBUSY; -EPIPE: closed; -EINVAL, -ENOMEM. */
+/* Append the request to `out`. One at a time: -EBUSY; -EPIPE: closed; -EINVAL, -E2BIG,
+ * -ENOMEM. */
 int kiln_dialogue_execute(kiln_dialogue *dialogue, const kiln_input *input, kiln_error *err);
 int kiln_dialogue_analyze(kiln_dialogue *dialogue, const char *code, size_t length,
                           kiln_error *err);

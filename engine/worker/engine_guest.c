@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sodium.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -32,6 +31,8 @@ struct kiln_guest {
         uint64_t max_rss_bytes;
         kiln_alarm *alarm;
     } done;
+    kiln_linger *linger; /* the zygote's; NULL: none */
+    bool running;        /* a cell, as linger counts them */
     int socket;
     kiln_poll *poll;
 };
@@ -46,6 +47,14 @@ static void on_output(kiln_run *run, uint32_t stream, const char *data, size_t l
                                         .stream = stream,
                                         .data = data,
                                         .length = length});
+}
+
+static void stop_lingering(kiln_guest *guest)
+{
+    if (guest->running) {
+        guest->running = false;
+        kiln_linger_end(guest->linger);
+    }
 }
 
 static void close_socket(kiln_guest *guest)
@@ -63,6 +72,7 @@ static void on_exit_(kiln_run *run, const kiln_exit *exit)
 {
     kiln_guest *guest = (kiln_guest *)run;
     close_socket(guest);
+    stop_lingering(guest);
     if (guest->dialogue.dropped > 0) {
         kiln_log(KILN_LOG_DEBUG, "worker", "%llu outputs between cells were dropped",
                  (unsigned long long)guest->dialogue.dropped);
@@ -106,6 +116,7 @@ static void on_broken(void *user, const char *why)
 static void tell_done(kiln_guest *guest)
 {
     kiln_dialogue_settle(&guest->dialogue);
+    stop_lingering(guest);
     guest->callbacks.on_done(guest->user, &guest->done.verdict, guest->done.cpu_ms,
                              guest->done.max_rss_bytes);
 }
@@ -177,7 +188,8 @@ static const kiln_dialogue_callbacks dialogue_callbacks = {
 
 /* ---- the socket */
 
-/* One read and what it completes. false: nothing more is to be had now. */
+/* One read and what it completes. false: nothing more is to be had now, as a read tells
+ * that did not fill the buffer. */
 static bool read_once(kiln_guest *guest)
 {
     ssize_t n;
@@ -207,7 +219,7 @@ static bool read_once(kiln_guest *guest)
         return false;
     }
     dialogue->in.length += (size_t)n;
-    return kiln_dialogue_decode(dialogue) == 0;
+    return kiln_dialogue_decode(dialogue) == 0 && n == READ_BYTES;
 }
 
 static void read_frames(kiln_guest *guest)
@@ -282,8 +294,15 @@ int kiln_guest_execute(kiln_guest *guest, const kiln_input *input, kiln_error *e
         }
         kiln_run_forget_hits(run, run->sandbox);
     }
+    /* The cell that a busy worker is running goes on, and on being counted. */
+    bool first = !guest->running;
+    guest->dialogue.linger_us = first && kiln_linger_begin(guest->linger) ? KILN_LINGER_US : 0;
+    guest->running = true;
     int rc = kiln_dialogue_execute(&guest->dialogue, input, err);
     if (rc < 0) {
+        if (first) {
+            stop_lingering(guest);
+        }
         return rc;
     }
     guest->sweep = false;
@@ -355,6 +374,7 @@ int kiln_guest_start(kiln_sandbox *sandbox, const kiln_limits *limits,
     made->user = user;
     made->dialogue.callbacks = &dialogue_callbacks;
     made->dialogue.user = made;
+    made->linger = sandbox->zygote->linger;
     made->run.on_output = on_output;
     made->run.on_ending = on_ending;
     made->run.on_swept = on_swept;

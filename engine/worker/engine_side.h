@@ -9,6 +9,7 @@
 #define KILN_WORKER_ENGINE_SIDE_H
 
 #include "worker/control.h"
+#include "worker/linger.h"
 #include "worker/poll.h"
 #include "worker/sandboxed.h"
 
@@ -37,6 +38,7 @@ struct kiln_zygote {
     int control;
     kiln_poll *control_poll;
     kiln_alarm *start_alarm;
+    kiln_linger *linger;     /* or NULL */
     kiln_sandbox *sandboxes; /* those that are closed and not yet gone, too */
     kiln_sandbox *last_sandbox;
 };

@@ -323,6 +323,7 @@ failed:
 
 static void zygote_free(kiln_zygote *zygote)
 {
+    kiln_linger_free(&zygote->linger);
     free(zygote->executable);
     free(zygote->plugin);
     free(zygote->options);
@@ -363,6 +364,7 @@ int kiln_zygote_start(const kiln_zygote_spec *spec, kiln_zygote **zygote, kiln_e
     made->control = -1;
     made->pidfd = -1;
     made->zygote_pidfd = -1;
+    made->linger = spec->plugin != NULL ? kiln_linger_new(spec->loop) : NULL;
     int rc = copy_spec(made, spec);
     if (rc < 0) {
         kiln_error_errno(err, rc, "zygote");

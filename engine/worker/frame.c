@@ -18,7 +18,7 @@ static const struct {
     {KILN_FRAME_ERROR, true, false, KILN_FRAME_TO_ENGINE_MAX},
     {KILN_FRAME_UPDATE, true, false, KILN_FRAME_TO_ENGINE_MAX},
     {KILN_FRAME_CLEAR, true, false, KILN_FRAME_TO_ENGINE_MAX},
-    /* The verdict's fields are bounded; only an analysis grows with the code. */
+    /* The verdict is bounded; only an analysis grows with the code. */
     {KILN_FRAME_DONE, true, false, 4096},
     {KILN_FRAME_ANALYSIS, true, false, KILN_FRAME_TO_ENGINE_MAX},
     {KILN_FRAME_READY, true, true, 0},

@@ -9,8 +9,11 @@
  *     bytes 6-7  0
  *
  *   engine -> worker
- *     0x01 EXECUTE  JSON {"id":1,"code":"","cell_id":null,"execution_count":1,
- *                         "args":[],"env":[],"stdin":null|"<base64>"}
+ *     0x01 EXECUTE  packed, little endian: u32 id, u64 execution count, u32 bytes of the
+ *                   code, u32 of the cell id, u32 of stdin (both: all ones when there is
+ *                   none), u32 arguments, u32 variables, u32 microseconds to stay awake
+ *                   for the next request (Python: "<IQ6I"); then code, cell id, stdin,
+ *                   each argument and each NAME=value, each followed by a NUL
  *     0x02 ANALYZE  JSON {"id":1,"code":""}
  *     0x04 INTERRUPT JSON {"id":1}: stop the running cell, if it is that one. Only to a
  *                   worker elsewhere; one of this machine gets SIGINT
@@ -19,8 +22,10 @@
  *     0x42 STDERR   raw bytes
  *     0x43 DISPLAY, 0x44 RESULT, 0x45 ERROR, 0x46 UPDATE, 0x47 CLEAR
  *                   JSON as kiln_event's in plugin.h
- *     0x50 DONE     JSON {"id":1,"status":"ok"|"error"|"interrupted",
- *                         "exit_code":null|0..255,"cpu_ms":0.1,"max_rss_bytes":0}
+ *     0x50 DONE     packed, 24 bytes: u32 id, u8 status (0 ok, 1 error, 2 interrupted),
+ *                   u8 1 when there is an exit code, u8 exit code (else 0), u8 0, u64 CPU
+ *                   microseconds, u64 bytes of the largest resident set; each below 2^60
+ *                   (Python: "<I4B2Q")
  *     0x51 ANALYSIS JSON {"id":1,"analysis":{...}} as kiln_worker.analyze
  *     0x52 READY    empty: start() is done (sent once, first)
  *     0x53 FAILED   raw text: start() failed; the worker exits

@@ -11,13 +11,13 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "worker/frame.h"
+#include "worker/cell_frame.h"
 
 #include <errno.h>
 #include <jansson.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
-#include <sodium.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -29,18 +29,20 @@
 static int frame_socket = -1;
 static pid_t worker_pid;
 static bool in_cell;
+static uint32_t linger_us; /* for the next request, as the last one said */
 static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
 
-/* One frame. An engine that is gone, or that has closed the socket on us, leaves
- * nothing to do here. */
-static void send_frame(kiln_frame_type type, const void *payload, size_t length)
+/* What is known to be a cell's last output waits for its DONE, so that both are one
+ * message: the engine then wakes up once, and with everything in its hands. */
+enum { HELD_BYTES = 4096 };
+static char held[HELD_BYTES];
+static size_t held_length;
+
+/* An engine that is gone, or that has closed the socket on us, leaves nothing to do here. */
+static void send_parts(struct iovec *parts, size_t count)
 {
-    unsigned char header[KILN_FRAME_HEADER];
-    struct iovec parts[2] = {{header, sizeof(header)}, {(void *)(uintptr_t)payload, length}};
-    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
-    kiln_frame_header(header, type, (uint32_t)length);
-    pthread_mutex_lock(&writing);
-    while (parts[0].iov_len + parts[1].iov_len > 0) {
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
+    while (message.msg_iovlen > 0) {
         ssize_t sent = sendmsg(frame_socket, &message, MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR) {
             continue;
@@ -48,14 +50,47 @@ static void send_frame(kiln_frame_type type, const void *payload, size_t length)
         if (sent < 0) {
             _exit(1);
         }
-        for (int i = 0; i < 2; i++) {
-            size_t part = (size_t)sent < parts[i].iov_len ? (size_t)sent : parts[i].iov_len;
-            parts[i].iov_base = (char *)parts[i].iov_base + part;
-            parts[i].iov_len -= part;
-            sent -= (ssize_t)part;
+        while (message.msg_iovlen > 0 && (size_t)sent >= message.msg_iov->iov_len) {
+            sent -= (ssize_t)message.msg_iov->iov_len;
+            message.msg_iov++;
+            message.msg_iovlen--;
+        }
+        if (message.msg_iovlen > 0) {
+            message.msg_iov->iov_base = (char *)message.msg_iov->iov_base + sent;
+            message.msg_iov->iov_len -= (size_t)sent;
         }
     }
+}
+
+static void send_frame(kiln_frame_type type, const void *payload, size_t length)
+{
+    unsigned char header[KILN_FRAME_HEADER];
+    kiln_frame_header(header, type, (uint32_t)length);
+    pthread_mutex_lock(&writing);
+    struct iovec parts[3] = {
+        {held, held_length},
+        {header, sizeof(header)},
+        {(void *)(uintptr_t)payload, length},
+    };
+    bool alone = held_length == 0;
+    held_length = 0;
+    send_parts(parts + alone, 3 - alone);
     pthread_mutex_unlock(&writing);
+}
+
+/* false: it does not fit, or something waits already. */
+static bool hold_frame(kiln_frame_type type, const void *payload, size_t length)
+{
+    bool fits = false;
+    pthread_mutex_lock(&writing);
+    if (held_length == 0 && length <= HELD_BYTES - KILN_FRAME_HEADER) {
+        kiln_frame_header((unsigned char *)held, type, (uint32_t)length);
+        memcpy(held + KILN_FRAME_HEADER, payload, length);
+        held_length = KILN_FRAME_HEADER + length;
+        fits = true;
+    }
+    pthread_mutex_unlock(&writing);
+    return fits;
 }
 
 static void write_raw(const kiln_event *event)
@@ -111,7 +146,8 @@ void kiln_guest_emit(const kiln_event *event)
                 "{\"name\":\"OutputTooLarge\",\"value\":\"an output of more than 32 MiB was "
                 "dropped\",\"traceback\":[]}";
             send_frame(KILN_FRAME_ERROR, why, sizeof(why) - 1);
-        } else {
+        } else if ((event->flags & KILN_EVENT_LAST) == 0 ||
+                   !hold_frame(types[event->type], event->data, event->length)) {
             send_frame(types[event->type], event->data, event->length);
         }
     }
@@ -123,104 +159,30 @@ void kiln_guest_refuse(int frames, const char *text)
     send_frame(KILN_FRAME_FAILED, text, strlen(text));
 }
 
-/* ---- requests. They come from the engine, which is trusted; still, nothing is
- * taken for granted that jansson does not check. */
+/* ---- requests */
 
-typedef struct cell_request {
-    json_int_t id;
-    kiln_cell cell;
-    const char **args; /* owned arrays of borrowed strings */
-    const char **env;
-    unsigned char *stdin_data;
-} cell_request;
-
-static void cell_request_free(cell_request *request)
+static uint64_t microseconds(const struct rusage *usage)
 {
-    free(request->args);
-    free(request->env);
-    free(request->stdin_data);
+    return (uint64_t)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000000 +
+           (uint64_t)(usage->ru_utime.tv_usec + usage->ru_stime.tv_usec);
 }
 
-static const char **string_array(json_t *array)
+/* What was used since the last call; where there is a cgroup, the engine knows better. */
+static void measure(kiln_cell_done *done)
 {
-    size_t count = json_array_size(array);
-    const char **strings = calloc(count + 1, sizeof(*strings));
-    for (size_t i = 0; strings != NULL && i < count; i++) {
-        strings[i] = json_string_value(json_array_get(array, i));
-        if (strings[i] == NULL) {
-            free(strings);
-            return NULL;
-        }
-    }
-    return strings;
-}
-
-static int decode_stdin(cell_request *request, const char *base64)
-{
-    size_t length = strlen(base64);
-    request->stdin_data = malloc(length + 1);
-    if (request->stdin_data == NULL) {
-        return -ENOMEM;
-    }
-    size_t decoded;
-    if (sodium_base642bin(request->stdin_data, length, base64, length, NULL, &decoded, NULL,
-                          sodium_base64_VARIANT_ORIGINAL) != 0) {
-        return -EPROTO;
-    }
-    request->stdin_data[decoded] = '\0';
-    request->cell.stdin_data = (const char *)request->stdin_data;
-    request->cell.stdin_length = decoded;
-    return 0;
-}
-
-static int decode_cell(json_t *json, cell_request *request)
-{
-    json_t *args;
-    json_t *env;
-    json_int_t count;
-    size_t code_length;
-    request->cell.size = sizeof(request->cell);
-    if (json_unpack(json, "{s:I,s:s%,s:I,s:o,s:o}", "id", &request->id, "code",
-                    &request->cell.code, &code_length, "execution_count", &count, "args", &args,
-                    "env", &env) < 0) {
-        return -EPROTO;
-    }
-    /* Both may be null. */
-    request->cell.cell_id = json_string_value(json_object_get(json, "cell_id"));
-    const char *base64 = json_string_value(json_object_get(json, "stdin"));
-    request->cell.code_length = code_length;
-    request->cell.execution_count = (uint64_t)count;
-    request->args = string_array(args);
-    request->env = string_array(env);
-    if (request->args == NULL || request->env == NULL) {
-        return -EPROTO;
-    }
-    request->cell.args = request->args;
-    request->cell.env = request->env;
-    return base64 != NULL ? decode_stdin(request, base64) : 0;
-}
-
-static uint64_t cpu_us(void)
-{
-    struct timespec self;
-    struct rusage children;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &self);
-    getrusage(RUSAGE_CHILDREN, &children);
-    return (uint64_t)(self.tv_sec + children.ru_utime.tv_sec + children.ru_stime.tv_sec) *
-               1000000 +
-           (uint64_t)(self.tv_nsec / 1000 + children.ru_utime.tv_usec +
-                      children.ru_stime.tv_usec);
-}
-
-static uint64_t max_rss_bytes(void)
-{
+    static uint64_t before;
     struct rusage self;
+    struct rusage children;
     getrusage(RUSAGE_SELF, &self);
-    return (uint64_t)self.ru_maxrss * 1024;
+    getrusage(RUSAGE_CHILDREN, &children);
+    uint64_t now = microseconds(&self) + microseconds(&children);
+    done->cpu_us = now > before ? now - before : 0;
+    done->max_rss_bytes = (uint64_t)self.ru_maxrss * 1024;
+    before = now;
 }
 
 /* Lets SIGINT in; one that is pending counts only if it is for this cell. */
-static void allow_interrupts(const sigset_t *interrupts, json_int_t id)
+static void allow_interrupts(const sigset_t *interrupts, uint32_t id)
 {
     static const struct timespec now = {0, 0};
     sigset_t pending;
@@ -235,20 +197,20 @@ static void allow_interrupts(const sigset_t *interrupts, json_int_t id)
 
 static int run_cell(const kiln_worker *worker, const kiln_frame *frame)
 {
-    auto_json json_t *json =
-        json_loadb(frame->payload, frame->length, JSON_REJECT_DUPLICATES, NULL);
-    __attribute__((cleanup(cell_request_free))) cell_request request = {0};
-    if (json == NULL || decode_cell(json, &request) < 0) {
-        return -EPROTO;
+    __attribute__((cleanup(kiln_cell_request_free))) kiln_cell_request request;
+    int rc = kiln_cell_request_decode(frame->payload, frame->length, &request);
+    if (rc < 0) {
+        return rc;
     }
-    kiln_verdict verdict = {.size = sizeof(verdict), .status = KILN_STATUS_OK};
+    kiln_cell_done done = {.id = request.id,
+                           .verdict = {.size = sizeof(done.verdict), .status = KILN_STATUS_OK}};
     sigset_t interrupts;
     sigemptyset(&interrupts);
     sigaddset(&interrupts, SIGINT);
-    uint64_t before = cpu_us();
+    linger_us = request.linger_us;
     in_cell = true;
     allow_interrupts(&interrupts, request.id);
-    int rc = worker->execute(&request.cell, &verdict);
+    rc = worker->execute(&request.cell, &done.verdict);
     sigprocmask(SIG_BLOCK, &interrupts, NULL);
     if (getpid() != worker_pid) {
         _exit(0);
@@ -257,23 +219,10 @@ static int run_cell(const kiln_worker *worker, const kiln_frame *frame)
     if (rc < 0) {
         return rc; /* the plugin gave up: so does the worker */
     }
-    const char *status = verdict.status == KILN_STATUS_OK            ? "ok"
-                         : verdict.status == KILN_STATUS_INTERRUPTED ? "interrupted"
-                                                                     : "error";
-    char code[16] = "null";
-    if (verdict.has_exit_code) {
-        snprintf(code, sizeof(code), "%d", (int)(verdict.exit_code & 0xff));
-    }
-    char done[256];
-    uint64_t used = cpu_us() - before;
-    /* No %f: the code may have set a locale with a decimal comma. */
-    int length =
-        snprintf(done, sizeof(done),
-                 "{\"id\":%lld,\"status\":\"%s\",\"exit_code\":%s,"
-                 "\"cpu_ms\":%llu.%03llu,\"max_rss_bytes\":%llu}",
-                 (long long)request.id, status, code, (unsigned long long)(used / 1000),
-                 (unsigned long long)(used % 1000), (unsigned long long)max_rss_bytes());
-    send_frame(KILN_FRAME_DONE, done, (size_t)length);
+    unsigned char bytes[KILN_CELL_DONE_BYTES];
+    measure(&done);
+    kiln_cell_done_encode(&done, bytes);
+    send_frame(KILN_FRAME_DONE, bytes, sizeof(bytes));
     return 0;
 }
 
@@ -309,6 +258,27 @@ static int analyze(const kiln_worker *worker, const kiln_frame *frame)
     return 0;
 }
 
+static uint64_t now_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* Stays awake for a while, as the engine said (see linger.h), then sleeps. */
+static ssize_t receive(void *data, size_t length)
+{
+    uint64_t until_us = linger_us > 0 ? now_us() + linger_us : 0;
+    while (until_us > 0 && now_us() < until_us) {
+        ssize_t n = recv(frame_socket, data, length, MSG_DONTWAIT);
+        if (n >= 0 || errno != EAGAIN) {
+            return n;
+        }
+        sched_yield();
+    }
+    return recv(frame_socket, data, length, 0);
+}
+
 /* 1: `input` begins with a whole frame of *used bytes; 0: the engine has closed. */
 static int receive_frame(kiln_buffer *input, kiln_frame *frame, size_t *used)
 {
@@ -324,7 +294,7 @@ static int receive_frame(kiln_buffer *input, kiln_frame *frame, size_t *used)
         if (kiln_buffer_reserve(input, room) < 0) {
             return -ENOMEM;
         }
-        ssize_t n = recv(frame_socket, input->data + input->length, room, 0);
+        ssize_t n = receive(input->data + input->length, room);
         if (n < 0 && errno == EINTR) {
             continue;
         }
@@ -349,6 +319,8 @@ int kiln_guest_main(const kiln_worker *worker, int frames)
         kiln_guest_refuse(frames, text);
         return 1;
     }
+    kiln_cell_done start;
+    measure(&start); /* no cell's */
     send_frame(KILN_FRAME_READY, NULL, 0);
     kiln_frame frame;
     size_t used;

@@ -270,10 +270,8 @@ static PyObject *channel_print_to(PyObject *self, PyObject *type)
 
 /* ------------------------------------------------------------------- events */
 
-/* emit(type, json) -> False when no cell of this process runs */
-static PyObject *channel_emit(PyObject *self, PyObject *const *args, Py_ssize_t count)
+static PyObject *emit(PyObject *const *args, Py_ssize_t count, uint32_t flags)
 {
-    (void)self;
     if (count != 2)
         return PyErr_Format(PyExc_TypeError, "emit(type, json)");
     long type = PyLong_AsLong(args[0]);
@@ -285,9 +283,23 @@ static PyObject *channel_emit(PyObject *self, PyObject *const *args, Py_ssize_t 
         return NULL;
     if (!in_cell || getpid() != owner)
         Py_RETURN_FALSE;
-    kiln_event event = {sizeof(event), (uint32_t)type, 0, 0, json, (size_t)length};
+    kiln_event event = {sizeof(event), (uint32_t)type, 0, flags, json, (size_t)length};
     host->emit(&event);
     Py_RETURN_TRUE;
+}
+
+/* emit(type, json) -> False when no cell of this process runs */
+static PyObject *channel_emit(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)self;
+    return emit(args, count, 0);
+}
+
+/* emit_last(type, json), when nothing but the cell's end follows */
+static PyObject *channel_emit_last(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    (void)self;
+    return emit(args, count, KILN_EVENT_LAST);
 }
 
 static PyObject *channel_log(PyObject *self, PyObject *const *args, Py_ssize_t count)
@@ -365,8 +377,8 @@ static PyObject *channel_arm(PyObject *self, PyObject *on)
 }
 
 /* Between two cells SIGINT is blocked: one that is late must not stop the next
- * cell. The worker lets it in again before a cell; where it does not, what came in
- * between is dropped here. */
+ * cell. The worker blocks it and lets it in again around a cell; where it does not, what
+ * came in between is dropped here. */
 static void allow_sigint(void)
 {
     static const struct timespec now = {0, 0};
@@ -386,7 +398,7 @@ static void block_sigint(void)
     sigemptyset(&interrupt);
     sigaddset(&interrupt, SIGINT);
     pthread_sigmask(SIG_BLOCK, &interrupt, NULL);
-    install_handler();
+    install_handler(); /* the next cell is let in before it is armed */
     early = 0;
 }
 
@@ -416,6 +428,7 @@ static PyObject *channel_code(PyObject *self, PyObject *name)
 static PyMethodDef methods[] = {
     {"stream", (PyCFunction)(void (*)(void))channel_stream, METH_FASTCALL, NULL},
     {"emit", (PyCFunction)(void (*)(void))channel_emit, METH_FASTCALL, NULL},
+    {"emit_last", (PyCFunction)(void (*)(void))channel_emit_last, METH_FASTCALL, NULL},
     {"log", (PyCFunction)(void (*)(void))channel_log, METH_FASTCALL, NULL},
     {"option", channel_option, METH_O, NULL},
     {"arm", channel_arm, METH_O, NULL},

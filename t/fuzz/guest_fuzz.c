@@ -7,6 +7,7 @@
  * once, and nothing after it; output only while a cell runs; no handle, descriptor or byte
  * is left. What the supervisor says is right, as it is the engine's own; when it says it is
  * the input's choice. */
+#include "worker/cell_frame.h"
 #include "worker/dialogue.h"
 #include "worker/engine_side.h"
 
@@ -256,10 +257,17 @@ static void read_requests(world *w)
         if (rc == 0) {
             return;
         }
-        json_t *json = json_loadb(frame.payload, frame.length, 0, NULL);
-        MUST(json_is_integer(json_object_get(json, "id")));
-        w->request_id = (uint32_t)json_integer_value(json_object_get(json, "id"));
-        json_decref(json);
+        if (frame.type == KILN_FRAME_EXECUTE) {
+            kiln_cell_request request;
+            MUST(kiln_cell_request_decode(frame.payload, frame.length, &request) == 0);
+            w->request_id = request.id;
+            kiln_cell_request_free(&request);
+        } else {
+            json_t *json = json_loadb(frame.payload, frame.length, 0, NULL);
+            MUST(json_is_integer(json_object_get(json, "id")));
+            w->request_id = (uint32_t)json_integer_value(json_object_get(json, "id"));
+            json_decref(json);
+        }
         kiln_buffer_consume(&w->requests, used);
     }
 }
@@ -267,21 +275,23 @@ static void read_requests(world *w)
 /* An answer that is right but for what the input says of it. */
 static void send_answer(world *w, uint8_t how)
 {
-    static const char *const statuses[] = {"ok", "error", "interrupted", "denied"};
     char text[256];
-    int length;
     read_requests(w);
     uint32_t id = how & 4 ? 4711 : w->request_id;
     if (how & 8) {
-        length = snprintf(text, sizeof(text), "{\"id\":%u,\"analysis\":{\"imports\":[]}}", id);
+        int length =
+            snprintf(text, sizeof(text), "{\"id\":%u,\"analysis\":{\"imports\":[]}}", id);
         send_frame(w, KILN_FRAME_ANALYSIS, text, (size_t)length);
         return;
     }
-    length = snprintf(text, sizeof(text),
-                      "{\"id\":%u,\"status\":\"%s\",\"exit_code\":%s,\"cpu_ms\":0.1,"
-                      "\"max_rss_bytes\":5}",
-                      id, statuses[how & 3], how & 16 ? "3" : "null");
-    send_frame(w, KILN_FRAME_DONE, text, (size_t)length);
+    unsigned char bytes_[KILN_CELL_DONE_BYTES];
+    const kiln_cell_done done = {.id = id,
+                                 .verdict = {.has_exit_code = (how & 16) != 0, .exit_code = 3},
+                                 .cpu_us = 100,
+                                 .max_rss_bytes = 5};
+    kiln_cell_done_encode(&done, bytes_);
+    bytes_[4] = how & 3; /* one of them is no status */
+    send_frame(w, KILN_FRAME_DONE, bytes_, sizeof(bytes_));
 }
 
 static void act(world *w)

@@ -5,9 +5,10 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "worker/frame.h"
+#include "worker/cell_frame.h"
 
 static const struct {
     unsigned char type;
@@ -139,12 +140,126 @@ static void too_big_to_encode(void **state)
     assert_int_equal(out.length, 0);
 }
 
+/* ---- EXECUTE and DONE */
+
+static const char *const some_args[] = {"a", "", "b c", NULL};
+static const char *const some_env[] = {"X=1", NULL};
+static const char *const none[] = {NULL};
+
+static kiln_input full_input(void)
+{
+    return (kiln_input){.size = sizeof(kiln_input),
+                        .code = "1+1",
+                        .code_length = 3,
+                        .cell_id = "c1",
+                        .stdin_data = "in\0put",
+                        .stdin_length = 6,
+                        .args = some_args,
+                        .env = some_env,
+                        .execution_count = UINT64_C(0x100000002)};
+}
+
+static void cells_come_as_they_went(void **state)
+{
+    (void)state;
+    auto_buffer kiln_buffer out = KILN_BUFFER_INIT;
+    kiln_input input = full_input();
+    assert_int_equal(kiln_cell_request_append(&out, 7, 50, &input), 0);
+    kiln_cell_request request;
+    assert_int_equal(kiln_cell_request_decode(out.data + 8, out.length - 8, &request), 0);
+    assert_int_equal(request.id, 7);
+    assert_int_equal(request.linger_us, 50);
+    assert_string_equal(request.cell.code, "1+1");
+    assert_int_equal(request.cell.code_length, 3);
+    assert_string_equal(request.cell.cell_id, "c1");
+    assert_int_equal(request.cell.stdin_length, 6);
+    assert_memory_equal(request.cell.stdin_data, "in\0put", 7);
+    assert_int_equal(request.cell.execution_count, UINT64_C(0x100000002));
+    for (size_t i = 0; i < 3; i++) {
+        assert_string_equal(request.cell.args[i], some_args[i]);
+    }
+    assert_null(request.cell.args[3]);
+    assert_string_equal(request.cell.env[0], "X=1");
+    assert_null(request.cell.env[1]);
+    kiln_cell_request_free(&request);
+
+    /* Absent is not empty. */
+    kiln_buffer_consume(&out, out.length);
+    input = (kiln_input){.code = "", .cell_id = NULL, .args = none, .env = none};
+    assert_int_equal(kiln_cell_request_append(&out, 1, 0, &input), 0);
+    assert_int_equal(kiln_cell_request_decode(out.data + 8, out.length - 8, &request), 0);
+    assert_null(request.cell.cell_id);
+    assert_null(request.cell.stdin_data);
+    assert_null(request.cell.args[0]);
+    kiln_cell_request_free(&request);
+}
+
+static void cells_of_another_shape(void **state)
+{
+    (void)state;
+    auto_buffer kiln_buffer out = KILN_BUFFER_INIT;
+    kiln_input input = full_input();
+    kiln_cell_request request;
+    assert_int_equal(kiln_cell_request_append(&out, 7, 0, &input), 0);
+    const char *payload = out.data + 8;
+    size_t length = out.length - 8;
+    for (size_t cut = 0; cut < length; cut++) {
+        char *copy = malloc(cut > 0 ? cut : 1); /* so that ASan sees a byte too far */
+        memcpy(copy, payload, cut);
+        assert_int_equal(kiln_cell_request_decode(copy, cut, &request), -EPROTO);
+        free(copy);
+    }
+    assert_int_equal(kiln_buffer_append(&out, "x", 2), 0);
+    assert_int_equal(kiln_cell_request_decode(out.data + 8, length + 2, &request), -EPROTO);
+    for (size_t at = 12; at < 32; at++) { /* every length and count */
+        auto_buffer kiln_buffer wrong = KILN_BUFFER_INIT;
+        assert_int_equal(kiln_buffer_append(&wrong, out.data + 8, length), 0);
+        wrong.data[at] = (char)(wrong.data[at] ^ 0x40);
+        assert_int_equal(kiln_cell_request_decode(wrong.data, length, &request), -EPROTO);
+    }
+}
+
+static void verdicts_come_as_they_went(void **state)
+{
+    (void)state;
+    static const kiln_status statuses[] = {KILN_STATUS_OK, KILN_STATUS_ERROR,
+                                           KILN_STATUS_INTERRUPTED};
+    for (size_t i = 0; i < 3; i++) {
+        unsigned char bytes[KILN_CELL_DONE_BYTES];
+        kiln_cell_done got;
+        kiln_cell_done done = {.id = 0x80000001,
+                               .verdict = {.size = sizeof(done.verdict),
+                                           .status = statuses[i],
+                                           .has_exit_code = i == 1,
+                                           .exit_code = i == 1 ? 255 : 0},
+                               .cpu_us = UINT64_C(1) << 59,
+                               .max_rss_bytes = 4096};
+        kiln_cell_done_encode(&done, bytes);
+        assert_int_equal(kiln_cell_done_decode((char *)bytes, sizeof(bytes), &got), 0);
+        assert_int_equal(got.id, done.id);
+        assert_int_equal(got.verdict.status, statuses[i]);
+        assert_int_equal(got.verdict.has_exit_code, i == 1);
+        assert_int_equal(got.verdict.exit_code, done.verdict.exit_code);
+        assert_int_equal(got.cpu_us, done.cpu_us);
+        assert_int_equal(got.max_rss_bytes, 4096);
+        assert_int_equal(kiln_cell_done_decode((char *)bytes, 23, &got), -EPROTO);
+        bytes[15] = 0x10; /* 2^60 */
+        assert_int_equal(kiln_cell_done_decode((char *)bytes, sizeof(bytes), &got), -EPROTO);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_type_byte),      cmocka_unit_test(lengths_at_their_bounds),
-        cmocka_unit_test(version_and_reserved), cmocka_unit_test(cut_anywhere),
-        cmocka_unit_test(byte_order),           cmocka_unit_test(too_big_to_encode),
+        cmocka_unit_test(cells_come_as_they_went),
+        cmocka_unit_test(cells_of_another_shape),
+        cmocka_unit_test(verdicts_come_as_they_went),
+        cmocka_unit_test(every_type_byte),
+        cmocka_unit_test(lengths_at_their_bounds),
+        cmocka_unit_test(version_and_reserved),
+        cmocka_unit_test(cut_anywhere),
+        cmocka_unit_test(byte_order),
+        cmocka_unit_test(too_big_to_encode),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -73,11 +73,15 @@ typedef enum kiln_event_type {
     KILN_EVENT_DECISION = 7, /* json: {"action":"","detail":""}: shown among the decisions */
 } kiln_event_type;
 
+/* Of a worker's event: nothing but the cell's end follows, so that it may be held back and
+ * travel with it. */
+#define KILN_EVENT_LAST 1u
+
 typedef struct kiln_event {
     uint32_t size;
-    uint32_t type;   /* kiln_event_type */
-    uint32_t stream; /* kiln_stream, for KILN_EVENT_STREAM */
-    uint32_t reserved;
+    uint32_t type;    /* kiln_event_type */
+    uint32_t stream;  /* kiln_stream, for KILN_EVENT_STREAM */
+    uint32_t flags;   /* KILN_EVENT_LAST */
     const char *data; /* stream bytes, or UTF-8 JSON text */
     size_t length;    /* bytes */
 } kiln_event;
