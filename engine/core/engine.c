@@ -270,6 +270,17 @@ void kiln_engine_close(kiln_engine *engine)
     free(engine);
 }
 
+int kiln_engine_keep_pools(kiln_engine *engine, kiln_error *err)
+{
+    return kiln_backends_keep_pools(engine->backends, err);
+}
+
+size_t kiln_engine_pooled(const kiln_engine *engine, const char *name)
+{
+    const kiln_backend *backend = kiln_backends_find(engine->backends, name);
+    return backend != NULL ? kiln_backend_pooled(backend) : 0;
+}
+
 const kiln_config *kiln_engine_config(const kiln_engine *engine)
 {
     return engine->config;

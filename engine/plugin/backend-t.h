@@ -5,6 +5,7 @@
 #include "plugin/backend.h"
 #include "plugin/loader.h"
 #include "plugin/ticket.h"
+#include "worker/pool.h"
 #include "worker/sandboxed.h"
 
 /* A watch or timer that a plugin holds; those that it forgets end with it. */
@@ -21,6 +22,7 @@ struct kiln_backend {
     void *self; /* init's */
     bool initialised;
     kiln_zygote *zygote;              /* of its worker half; NULL until needed */
+    kiln_pool *pool;                  /* of sandboxes made ahead, or NULL */
     kiln_analysis *analyses;          /* list of those in flight */
     struct kiln_guest_pool *analyzer; /* the idle analysis worker, see analysis.c */
     kiln_host_handle *handles;
@@ -66,6 +68,22 @@ struct kiln_binding {
     char *outcome_name, *outcome_message;
     uv_timer_t *deferred;
 };
+
+static inline const kiln_plugin *kiln_binding_plugin(const kiln_binding *binding)
+{
+    return &binding->backend->loaded->plugin;
+}
+static inline bool kiln_binding_has_worker(const kiln_binding *binding)
+{
+    return kiln_binding_plugin(binding)->capabilities & KILN_CAP_WORKER;
+}
+static inline bool kiln_binding_has_files(const kiln_binding *binding)
+{
+    return kiln_binding_plugin(binding)->capabilities & KILN_CAP_FILES;
+}
+
+/* binding_execute.c: what a session's worker tells. */
+extern const kiln_guest_callbacks kiln_binding_guest_callbacks;
 
 /* files.c: a backend with a file system of its own */
 const kiln_files *kiln_files_extension(void);

@@ -40,6 +40,7 @@ static void free_backend(kiln_backend *backend)
         backend->loaded->plugin.fini(backend->self);
     }
     kiln_host_release(backend);
+    kiln_pool_free(backend->pool);
     if (backend->zygote != NULL) {
         kiln_zygote_stop(backend->zygote);
     }
@@ -49,6 +50,34 @@ static void free_backend(kiln_backend *backend)
     free(backend->option_words);
     kiln_plugin_unload(backend->loaded);
     free(backend);
+}
+
+/* Of a backend whose sandboxes are the engine's: a key beside the plugin's own. */
+static const kiln_option pool_option = {
+    "pool", KILN_OPTION_INTEGER, "2",
+    "how many sandboxes an engine that serves many sessions keeps ready for the next ones; a "
+    "worker in each has its memory"};
+
+static int declare_options(kiln_config *config, const char *section, const kiln_plugin *plugin,
+                           kiln_error *err)
+{
+    const kiln_option *options = plugin->options;
+    size_t count = 0;
+    bool pooled = (plugin->capabilities & (KILN_CAP_PLAN | KILN_CAP_FILES)) == 0;
+    for (; options != NULL && options[count].name != NULL; count++) {
+        pooled = pooled && strcmp(options[count].name, pool_option.name) != 0;
+    }
+    auto_free kiln_option *all = calloc(count + 2, sizeof(*all));
+    if (all == NULL) {
+        return kiln_error_set(err, ENOMEM, "out of memory");
+    }
+    for (size_t i = 0; i < count; i++) {
+        all[i] = options[i];
+    }
+    if (pooled) {
+        all[count] = pool_option;
+    }
+    return kiln_config_declare(config, section, all, err);
 }
 
 /* The worker half reads its options from what the zygote was given. */
@@ -92,8 +121,7 @@ static int load_backend(kiln_backends *all, const char *name, kiln_backend **out
                             backend->loaded->plugin.name, name);
     }
     if (rc == 0) {
-        rc = kiln_config_declare(all->spec.config, backend->section,
-                                 backend->loaded->plugin.options, err);
+        rc = declare_options(all->spec.config, backend->section, &backend->loaded->plugin, err);
     }
     if (rc == 0 && collect_options(backend) < 0) {
         rc = kiln_error_set(err, ENOMEM, "out of memory");
@@ -231,7 +259,7 @@ json_t *kiln_backends_inspect(kiln_config *config, const char *directory)
             entry = describe(&all, &loaded->plugin);
             char section[80];
             snprintf(section, sizeof(section), "backend %s", *name);
-            if (kiln_config_declare(config, section, loaded->plugin.options, &err) < 0) {
+            if (declare_options(config, section, &loaded->plugin, &err) < 0) {
                 json_object_set_new(entry, "error", json_string(err.text));
             }
         }
@@ -337,4 +365,50 @@ int kiln_backend_started(kiln_backend *backend, kiln_error *err)
         return kiln_error_set(err, ECANCELED, "%s", why);
     }
     return kiln_zygote_ready(zygote) ? 1 : 0;
+}
+
+static int keep_pool(kiln_backend *backend, size_t size, kiln_error *err)
+{
+    kiln_zygote *zygote;
+    int rc = kiln_backend_zygote(backend, &zygote, err);
+    if (rc < 0) {
+        return rc;
+    }
+    const kiln_pool_spec spec = {
+        .loop = backend->all->spec.loop,
+        .zygote = zygote,
+        .name = kiln_backend_name(backend),
+        .size = size,
+        .workers = (backend->loaded->plugin.capabilities & KILN_CAP_WORKER) != 0,
+        .limits = kiln_config_limits(backend->all->spec.config),
+    };
+    return kiln_pool_new(&spec, &backend->pool, err);
+}
+
+int kiln_backends_keep_pools(kiln_backends *backends, kiln_error *err)
+{
+    for (size_t i = 0; i < backends->count; i++) {
+        kiln_backend *backend = backends->list[i];
+        uint64_t has = backend->loaded->plugin.capabilities;
+        if (backend->pool != NULL || (has & (KILN_CAP_PLAN | KILN_CAP_FILES)) != 0) {
+            continue;
+        }
+        const char *text =
+            kiln_config_option(backends->spec.config, backend->section, pool_option.name);
+        long size = text != NULL ? strtol(text, NULL, 10) : 0;
+        if (size < 0 || size > KILN_POOL_MAX) {
+            return kiln_error_set(err, EINVAL, "[%s] pool %ld: expected 0 to %d",
+                                  backend->section, size, KILN_POOL_MAX);
+        }
+        int rc = size > 0 ? keep_pool(backend, (size_t)size, err) : 0;
+        if (rc < 0) {
+            return kiln_error_wrap(err, "backend %s: pool", kiln_backend_name(backend));
+        }
+    }
+    return 0;
+}
+
+size_t kiln_backend_pooled(const kiln_backend *backend)
+{
+    return backend->pool != NULL ? kiln_pool_ready(backend->pool) : 0;
 }

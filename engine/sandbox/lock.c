@@ -114,7 +114,7 @@ int kiln_sandbox_lock(const kiln_sandbox_policy *policy, const kiln_sandbox_lock
     }
     if (rc == 0) {
         /* After the change of uid: NPROC is counted for the uid that one then has. */
-        rc = kiln_rlimits_apply(&spec->limits, spec->cgroup_count > 0,
+        rc = kiln_rlimits_apply(0, &spec->limits, spec->cgroup_count > 0,
                                 kiln_processes_counted_apart(policy), err);
     }
     if (rc < 0) {

@@ -6,10 +6,11 @@
 
 /* Lowers only: without capabilities raising fails, and above the hard limit that the
  * engine itself lives under nothing was promised. */
-static int lower(int resource, const char *name, rlim_t soft, rlim_t hard, kiln_error *err)
+static int lower(pid_t pid, int resource, const char *name, rlim_t soft, rlim_t hard,
+                 kiln_error *err)
 {
     struct rlimit now;
-    if (getrlimit((__rlimit_resource_t)resource, &now) < 0) {
+    if (prlimit(pid, (__rlimit_resource_t)resource, NULL, &now) < 0) {
         return kiln_error_errno(err, errno, "rlimit %s", name);
     }
     struct rlimit wanted = {soft, hard};
@@ -19,13 +20,14 @@ static int lower(int resource, const char *name, rlim_t soft, rlim_t hard, kiln_
     if (wanted.rlim_cur > wanted.rlim_max) {
         wanted.rlim_cur = wanted.rlim_max;
     }
-    if (setrlimit((__rlimit_resource_t)resource, &wanted) < 0) {
+    if (prlimit(pid, (__rlimit_resource_t)resource, &wanted, NULL) < 0) {
         return kiln_error_errno(err, errno, "rlimit %s", name);
     }
     return 0;
 }
 
-int kiln_rlimits_apply(const kiln_limits *limits, bool in_cgroup, bool own_uid, kiln_error *err)
+int kiln_rlimits_apply(pid_t pid, const kiln_limits *limits, bool in_cgroup, bool own_uid,
+                       kiln_error *err)
 {
     enum { STACK_SOFT = 8 << 20, STACK_HARD = 64 << 20, LOCKED = 64 << 10, QUEUE = 256 << 10 };
     struct {
@@ -69,10 +71,18 @@ int kiln_rlimits_apply(const kiln_limits *limits, bool in_cgroup, bool own_uid, 
     }
 #undef WANT
     for (int i = 0; i < count; i++) {
-        int rc = lower(wanted[i].resource, wanted[i].name, wanted[i].soft, wanted[i].hard, err);
+        int rc =
+            lower(pid, wanted[i].resource, wanted[i].name, wanted[i].soft, wanted[i].hard, err);
         if (rc < 0) {
             return rc;
         }
     }
     return 0;
+}
+
+int kiln_sandbox_limit(const kiln_sandbox_policy *policy, pid_t pid, const kiln_limits *limits,
+                       bool in_cgroup, kiln_error *err)
+{
+    return kiln_rlimits_apply(pid, limits, in_cgroup, kiln_processes_counted_apart(policy),
+                              err);
 }

@@ -116,6 +116,13 @@ int kiln_sandbox_enter_session(const kiln_sandbox_policy *policy,
                                const kiln_sandbox_session *session, int *root_fd,
                                kiln_error *err);
 
+/* Supervisor, after kiln_sandbox_enter_session: another size for the session's tmpfs, as
+ * disk and files say. -EINVAL: it holds more already. */
+int kiln_sandbox_resize_session(const kiln_sandbox_session *session, kiln_error *err);
+/* Supervisor: the rlimits of a process that it has locked, anew; narrower ones only. */
+int kiln_sandbox_limit(const kiln_sandbox_policy *policy, pid_t pid, const kiln_limits *limits,
+                       bool in_cgroup, kiln_error *err);
+
 /* Supervisor, after kiln_sandbox_enter_session, for KILN_NETWORK_PROXY: a TCP socket
  * that listens on KILN_PROXY_PORT of the session's network, for the engine. */
 int kiln_sandbox_listen(int *listener, kiln_error *err);

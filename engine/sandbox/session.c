@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -139,6 +140,35 @@ static int make_file_system(const kiln_sandbox_policy *policy,
     return rc;
 }
 
+int kiln_sandbox_resize_session(const kiln_sandbox_session *session, kiln_error *err)
+{
+    char size[24];
+    char inodes[24];
+    snprintf(size, sizeof(size), "%llu", (unsigned long long)session->disk);
+    snprintf(inodes, sizeof(inodes), "%llu", (unsigned long long)session->files + FOLDERS + 3);
+    auto_close int fs = fspick(AT_FDCWD, KILN_SESSION_MOUNT, FSPICK_CLOEXEC);
+    if (fs < 0 ||
+        (session->disk > 0 && fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0) < 0) ||
+        (session->files > 0 && fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", inodes, 0) < 0) ||
+        fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0) {
+        return kiln_error_errno(err, errno, "session: resizing its file system");
+    }
+    return 0;
+}
+
+/* Each session's processes are numbered from another one on: what names things by its
+ * process id (temporary files, logs, random seeds) does so differently in each. Where it
+ * cannot be set, they begin with 2. */
+static void begin_pids_anywhere(void)
+{
+    uint32_t random = 0;
+    char text[16];
+    if (getrandom(&random, sizeof(random), GRND_NONBLOCK) == sizeof(random)) {
+        snprintf(text, sizeof(text), "%u", 100 + random % 30000);
+        kiln_write_file_at(AT_FDCWD, "/proc/sys/kernel/ns_last_pid", text);
+    }
+}
+
 /* hidepid hides the supervisor and, where uids are shared, nothing else is in this
  * pid namespace. No masks over kcore, keys, sysrq-trigger, sys, irq, bus: everything
  * of them that can be written belongs to the host's root, who is not mapped in here,
@@ -202,6 +232,7 @@ int kiln_sandbox_enter_session(const kiln_sandbox_policy *policy,
     rc = make_file_system(policy, session, uid, &shared, err);
     if (rc == 0) {
         rc = make_proc(err);
+        begin_pids_anywhere();
     }
     umask(mask);
     if (rc == 0 && !kiln_uids_are_ranged(policy) && kiln_processes_counted_apart(policy)) {

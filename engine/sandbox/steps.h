@@ -50,7 +50,8 @@ int kiln_privileges_verify(uid_t uid, kiln_error *err);
 
 /* ---- rlimits.c */
 
-int kiln_rlimits_apply(const kiln_limits *limits, bool in_cgroup, bool own_uid,
+/* pid 0: the caller's own. */
+int kiln_rlimits_apply(pid_t pid, const kiln_limits *limits, bool in_cgroup, bool own_uid,
                        kiln_error *err);
 
 /* ---- landlock.c */

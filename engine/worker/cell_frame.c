@@ -197,6 +197,29 @@ void kiln_cell_request_free(kiln_cell_request *request)
     request->strings = NULL;
 }
 
+/* ---- REHEARSE */
+
+enum { REHEARSAL = 12 };
+
+int kiln_rehearsal_append(kiln_buffer *out, const kiln_rehearsal *rehearsal)
+{
+    unsigned char payload[REHEARSAL];
+    put32(payload, rehearsal->id);
+    put32(payload + 4, rehearsal->turn);
+    put32(payload + 8, rehearsal->last);
+    return kiln_frame_append(out, KILN_FRAME_REHEARSE, payload, sizeof(payload));
+}
+
+int kiln_rehearsal_decode(const char *payload, size_t length, kiln_rehearsal *rehearsal)
+{
+    if (length != REHEARSAL || get32(payload + 8) > 1) {
+        return -EPROTO;
+    }
+    *rehearsal = (kiln_rehearsal){
+        .id = get32(payload), .turn = get32(payload + 4), .last = get32(payload + 8) == 1};
+    return 0;
+}
+
 /* ---- DONE */
 
 enum { DONE_OK = 0, DONE_ERROR = 1, DONE_INTERRUPTED = 2 };

@@ -36,6 +36,17 @@ int kiln_cell_request_append(kiln_buffer *out, uint32_t id, uint32_t linger_us,
 int kiln_cell_request_decode(const char *payload, size_t length, kiln_cell_request *request);
 void kiln_cell_request_free(kiln_cell_request *request);
 
+typedef struct kiln_rehearsal {
+    uint32_t id;
+    uint32_t turn; /* from 0 on */
+    bool last;
+} kiln_rehearsal;
+
+/* Appends a whole REHEARSE frame. 0; -ENOMEM. */
+int kiln_rehearsal_append(kiln_buffer *out, const kiln_rehearsal *rehearsal);
+/* 0; -EPROTO. */
+int kiln_rehearsal_decode(const char *payload, size_t length, kiln_rehearsal *rehearsal);
+
 void kiln_cell_done_encode(const kiln_cell_done *done, unsigned char bytes[24]);
 /* 0; -EPROTO: not such a payload, or figures that no cell can have. */
 int kiln_cell_done_decode(const char *payload, size_t length, kiln_cell_done *done);

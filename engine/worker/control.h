@@ -3,9 +3,10 @@
  *
  *   engine -> zygote       CONFIG once, first; OPEN for each session
  *   zygote -> engine       STARTED, then READY; or FAILED with text in their place
- *   engine -> supervisor   RUN_PROGRAM, RUN_WORKER (one at a time), KILL, INTERRUPT, SWEEP
+ *   engine -> supervisor   RUN_PROGRAM, RUN_WORKER (one at a time), KILL, INTERRUPT, SWEEP,
+ *                          ADJUST
  *   supervisor -> engine   READY or FAILED once, first; EXIT for each RUN; SWEPT for each
- *                          SWEEP, with the sweep's id
+ *                          SWEEP, with the sweep's id; ADJUSTED for each ADJUST
  *
  * Both ends are the same executable, so structs travel as they are. No code of a
  * user ever holds one of these sockets. A payload that does not fit a datagram goes
@@ -38,6 +39,8 @@ typedef enum kiln_control_type {
     KILN_CONTROL_EXIT = 9,        /* kiln_control_exit, then text when error is set */
     KILN_CONTROL_SWEEP = 11,      /* kill everything but the supervisor and the main process */
     KILN_CONTROL_SWEPT = 12,      /* it is done */
+    KILN_CONTROL_ADJUST = 13,     /* kiln_control_adjust: narrower limits */
+    KILN_CONTROL_ADJUSTED = 14,   /* empty, or text: why they cannot be kept */
     KILN_CONTROL_STARTED = 10,    /* of a zygote, before it preloads; fd: pidfd */
 } kiln_control_type;
 
@@ -51,6 +54,11 @@ typedef struct kiln_control_run {
     kiln_limits limits;
     uint32_t argc, envc; /* NUL-terminated strings that follow */
 } kiln_control_run;
+
+typedef struct kiln_control_adjust {
+    kiln_sandbox_session session; /* disk and files count */
+    kiln_limits limits;           /* of the main process, if there is one */
+} kiln_control_adjust;
 
 typedef struct kiln_control_exit {
     int32_t status;         /* as wait(2) gives it */

@@ -279,6 +279,22 @@ int kiln_dialogue_execute(kiln_dialogue *dialogue, const kiln_input *input, kiln
     return 0;
 }
 
+int kiln_dialogue_rehearse(kiln_dialogue *dialogue, unsigned turn, bool last, kiln_error *err)
+{
+    int rc = check_idle(dialogue, err);
+    rc = rc < 0 ? rc : next_id(dialogue, err);
+    if (rc < 0) {
+        return rc;
+    }
+    const kiln_rehearsal rehearsal = {dialogue->request_id, turn, last};
+    rc = kiln_rehearsal_append(&dialogue->out, &rehearsal);
+    if (rc < 0) {
+        return kiln_error_errno(err, rc, "worker: request");
+    }
+    dialogue->awaited = KILN_FRAME_DONE;
+    return 0;
+}
+
 int kiln_dialogue_analyze(kiln_dialogue *dialogue, const char *code, size_t length,
                           kiln_error *err)
 {

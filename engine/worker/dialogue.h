@@ -53,6 +53,8 @@ void kiln_dialogue_settle(kiln_dialogue *dialogue);
 /* Append the request to `out`. One at a time: -EBUSY; -EPIPE: closed; -EINVAL, -E2BIG,
  * -ENOMEM. */
 int kiln_dialogue_execute(kiln_dialogue *dialogue, const kiln_input *input, kiln_error *err);
+/* Answered as a cell is. */
+int kiln_dialogue_rehearse(kiln_dialogue *dialogue, unsigned turn, bool last, kiln_error *err);
 int kiln_dialogue_analyze(kiln_dialogue *dialogue, const char *code, size_t length,
                           kiln_error *err);
 /* Asks the running cell to stop, where no signal can: appends INTERRUPT. 0 or -ENOMEM. */

@@ -316,6 +316,27 @@ int kiln_guest_execute(kiln_guest *guest, const kiln_input *input, kiln_error *e
     return 0;
 }
 
+int kiln_guest_rehearse(kiln_guest *guest, unsigned turn, bool last, kiln_error *err)
+{
+    int rc = kiln_dialogue_rehearse(&guest->dialogue, turn, last, err);
+    if (rc == 0) {
+        write_frames(guest);
+    }
+    return rc;
+}
+
+void kiln_guest_adopt(kiln_guest *guest, const kiln_limits *limits,
+                      const kiln_guest_callbacks *callbacks, void *user)
+{
+    guest->callbacks = *callbacks;
+    guest->user = user;
+    guest->cpu_limit_ms = limits->cpu_ms;
+    guest->run.limits.open_files = limits->open_files;
+    guest->run.limits.file_size = limits->file_size;
+    guest->run.limits.memory = limits->memory;
+    guest->run.limits.processes = limits->processes;
+}
+
 int kiln_guest_analyze(kiln_guest *guest, const char *code, size_t length, kiln_error *err)
 {
     int rc = kiln_dialogue_analyze(&guest->dialogue, code, length, err);

@@ -119,6 +119,15 @@ static void await_end(kiln_sandbox *sandbox)
     }
 }
 
+static void report_adjusted(kiln_sandbox *sandbox, const kiln_error *err)
+{
+    void (*adjusted)(void *, const kiln_error *) = sandbox->adjusted;
+    sandbox->adjusted = NULL;
+    if (adjusted != NULL) {
+        adjusted(sandbox->adjusted_user, err);
+    }
+}
+
 static void report_ready(kiln_sandbox *sandbox, int root_fd, const kiln_error *err)
 {
     void (*ready)(void *, int, const kiln_error *) = sandbox->ready;
@@ -150,6 +159,10 @@ void kiln_sandbox_fail(kiln_sandbox *sandbox, const char *why)
     report_ready(sandbox, -1, &err);
     if (sandbox->run != NULL) {
         kiln_run_lost(sandbox->run, err.text);
+    }
+    report_adjusted(sandbox, &err);
+    if (sandbox->lost != NULL) {
+        sandbox->lost(sandbox->lost_user);
     }
     sandbox_unref(sandbox);
 }
@@ -189,6 +202,9 @@ static void on_message(kiln_sandbox *sandbox, kiln_control_message *message)
         if (sandbox->run != NULL && sandbox->run->on_swept != NULL) {
             sandbox->run->on_swept(sandbox->run, message->id);
         }
+    } else if (message->type == KILN_CONTROL_ADJUSTED && sandbox->adjusted != NULL) {
+        kiln_error_set(&err, EINVAL, "%.*s", (int)message->length, message->payload);
+        report_adjusted(sandbox, message->length > 0 ? &err : NULL);
     } else if (message->type == KILN_CONTROL_FAILED) {
         kiln_error_set(&err, ECANCELED, "%.*s", (int)message->length, message->payload);
         kiln_sandbox_fail(sandbox, err.text);
@@ -358,6 +374,68 @@ failed:
     return rc;
 }
 
+/* ---- handing one on */
+
+void kiln_sandbox_on_lost(kiln_sandbox *sandbox, void (*lost)(void *user), void *user)
+{
+    sandbox->lost = lost;
+    sandbox->lost_user = user;
+}
+
+/* 0 is no limit. */
+static bool within(uint64_t wanted, uint64_t has)
+{
+    return has == 0 || (wanted != 0 && wanted <= has);
+}
+
+bool kiln_sandbox_can_adjust(const kiln_sandbox *sandbox, const kiln_limits *limits)
+{
+    const kiln_limits *has = &sandbox->limits;
+    return sandbox->state == KILN_SANDBOX_READY && within(disk_size(limits), disk_size(has)) &&
+           within(limits->files, has->files) && within(limits->memory, has->memory) &&
+           within(limits->processes, has->processes) &&
+           within(limits->open_files, has->open_files) &&
+           within(limits->file_size, has->file_size) &&
+           (limits->cpus == 0) == (has->cpus == 0); /* a cgroup is made with a share or none */
+}
+
+static bool same_limits(const kiln_limits *a, const kiln_limits *b)
+{
+    return disk_size(a) == disk_size(b) && a->files == b->files && a->memory == b->memory &&
+           a->processes == b->processes && a->open_files == b->open_files &&
+           a->file_size == b->file_size;
+}
+
+void kiln_sandbox_adjust(kiln_sandbox *sandbox, const char *name, const kiln_limits *limits,
+                         void (*done)(void *user, const kiln_error *err), void *user)
+{
+    bool same = same_limits(&sandbox->limits, limits);
+    char *renamed = strdup(name);
+    if (renamed != NULL) {
+        free(sandbox->name);
+        sandbox->name = renamed;
+    }
+    sandbox->limits = *limits;
+    if (same) {
+        done(user, NULL);
+        return;
+    }
+    const kiln_control_adjust adjust = {
+        .session = {.index = sandbox->index, .disk = disk_size(limits), .files = limits->files},
+        .limits = *limits,
+    };
+    int rc =
+        kiln_sandbox_send(sandbox, KILN_CONTROL_ADJUST, 0, &adjust, sizeof(adjust), NULL, 0);
+    if (rc < 0) {
+        kiln_error err = KILN_ERROR_INIT;
+        kiln_error_errno(&err, rc, "sandbox: asking the supervisor");
+        done(user, &err);
+        return;
+    }
+    sandbox->adjusted = done;
+    sandbox->adjusted_user = user;
+}
+
 bool kiln_sandbox_alive(const kiln_sandbox *sandbox)
 {
     return sandbox->state != KILN_SANDBOX_DEAD;
@@ -381,6 +459,8 @@ void kiln_sandbox_close(kiln_sandbox *sandbox)
     sandbox->closed = true;
     kiln_sandbox_account_stop(sandbox);
     sandbox->ready = NULL;
+    sandbox->lost = NULL;
+    sandbox->adjusted = NULL;
     sandbox->references++;
     if (sandbox->run != NULL) {
         sandbox->run->killing = true;

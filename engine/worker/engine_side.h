@@ -72,6 +72,10 @@ struct kiln_sandbox {
     kiln_poll *pidfd_poll; /* when closed: the end of the supervisor */
     void (*ready)(void *user, int root_fd, const kiln_error *err);
     void *user;
+    void (*lost)(void *user); /* or NULL */
+    void *lost_user;
+    void (*adjusted)(void *user, const kiln_error *err); /* while ADJUSTED is awaited */
+    void *adjusted_user;
     kiln_run *run;
     uint32_t last_id;
     struct {

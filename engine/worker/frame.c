@@ -11,6 +11,7 @@ static const struct {
     {KILN_FRAME_EXECUTE, false, false, KILN_FRAME_TO_WORKER_MAX},
     {KILN_FRAME_ANALYZE, false, false, KILN_FRAME_TO_WORKER_MAX},
     {KILN_FRAME_INTERRUPT, false, false, 64},
+    {KILN_FRAME_REHEARSE, false, false, 12},
     {KILN_FRAME_STDOUT, true, true, KILN_FRAME_TO_ENGINE_MAX},
     {KILN_FRAME_STDERR, true, true, KILN_FRAME_TO_ENGINE_MAX},
     {KILN_FRAME_DISPLAY, true, false, KILN_FRAME_TO_ENGINE_MAX},

@@ -15,6 +15,8 @@
  *                   for the next request (Python: "<IQ6I"); then code, cell id, stdin,
  *                   each argument and each NAME=value, each followed by a NUL
  *     0x02 ANALYZE  JSON {"id":1,"code":""}
+ *     0x05 REHEARSE packed: u32 id, u32 turn, u32 1 at the last turn, else 0. Answered by a
+ *                   DONE with its id, as a cell is; see kiln_worker.rehearse
  *     0x04 INTERRUPT JSON {"id":1}: stop the running cell, if it is that one. Only to a
  *                   worker elsewhere; one of this machine gets SIGINT
  *   worker -> engine
@@ -56,6 +58,7 @@ typedef enum kiln_frame_type {
     KILN_FRAME_EXECUTE = 0x01,
     KILN_FRAME_ANALYZE = 0x02,
     KILN_FRAME_INTERRUPT = 0x04,
+    KILN_FRAME_REHEARSE = 0x05,
     KILN_FRAME_STDOUT = 0x41,
     KILN_FRAME_STDERR = 0x42,
     KILN_FRAME_DISPLAY = 0x43,

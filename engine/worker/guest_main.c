@@ -195,22 +195,23 @@ static void allow_interrupts(const sigset_t *interrupts, uint32_t id)
     sigprocmask(SIG_UNBLOCK, interrupts, NULL);
 }
 
-static int run_cell(const kiln_worker *worker, const kiln_frame *frame)
+/* A cell, or a rehearsal of one, which takes the same way. */
+static int run(const kiln_worker *worker, uint32_t id, const kiln_cell *cell,
+               const kiln_rehearsal *rehearsal)
 {
-    __attribute__((cleanup(kiln_cell_request_free))) kiln_cell_request request;
-    int rc = kiln_cell_request_decode(frame->payload, frame->length, &request);
-    if (rc < 0) {
-        return rc;
-    }
-    kiln_cell_done done = {.id = request.id,
+    int rc = 0;
+    kiln_cell_done done = {.id = id,
                            .verdict = {.size = sizeof(done.verdict), .status = KILN_STATUS_OK}};
     sigset_t interrupts;
     sigemptyset(&interrupts);
     sigaddset(&interrupts, SIGINT);
-    linger_us = request.linger_us;
     in_cell = true;
-    allow_interrupts(&interrupts, request.id);
-    rc = worker->execute(&request.cell, &done.verdict);
+    allow_interrupts(&interrupts, id);
+    if (cell != NULL) {
+        rc = worker->execute(cell, &done.verdict);
+    } else if (worker->rehearse != NULL) {
+        rc = worker->rehearse(rehearsal->turn, rehearsal->last);
+    }
     sigprocmask(SIG_BLOCK, &interrupts, NULL);
     if (getpid() != worker_pid) {
         _exit(0);
@@ -224,6 +225,24 @@ static int run_cell(const kiln_worker *worker, const kiln_frame *frame)
     kiln_cell_done_encode(&done, bytes);
     send_frame(KILN_FRAME_DONE, bytes, sizeof(bytes));
     return 0;
+}
+
+static int run_cell(const kiln_worker *worker, const kiln_frame *frame)
+{
+    __attribute__((cleanup(kiln_cell_request_free))) kiln_cell_request request;
+    int rc = kiln_cell_request_decode(frame->payload, frame->length, &request);
+    if (rc < 0) {
+        return rc;
+    }
+    linger_us = request.linger_us;
+    return run(worker, request.id, &request.cell, NULL);
+}
+
+static int rehearse(const kiln_worker *worker, const kiln_frame *frame)
+{
+    kiln_rehearsal rehearsal;
+    int rc = kiln_rehearsal_decode(frame->payload, frame->length, &rehearsal);
+    return rc < 0 ? rc : run(worker, rehearsal.id, NULL, &rehearsal);
 }
 
 static int analyze(const kiln_worker *worker, const kiln_frame *frame)
@@ -325,8 +344,9 @@ int kiln_guest_main(const kiln_worker *worker, int frames)
     kiln_frame frame;
     size_t used;
     while ((rc = receive_frame(&input, &frame, &used)) == 1) {
-        rc = frame.type == KILN_FRAME_EXECUTE ? run_cell(worker, &frame)
-                                              : analyze(worker, &frame);
+        rc = frame.type == KILN_FRAME_EXECUTE    ? run_cell(worker, &frame)
+             : frame.type == KILN_FRAME_REHEARSE ? rehearse(worker, &frame)
+                                                 : analyze(worker, &frame);
         if (rc < 0) {
             return 1;
         }

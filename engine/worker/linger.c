@@ -77,3 +77,8 @@ void kiln_linger_end(kiln_linger *linger)
         linger->until_ns = 0;
     }
 }
+
+unsigned kiln_linger_awaited(void)
+{
+    return awaited;
+}

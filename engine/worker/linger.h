@@ -25,5 +25,7 @@ void kiln_linger_free(kiln_linger **linger);
  * one, and the worker should linger, too. */
 bool kiln_linger_begin(kiln_linger *linger);
 void kiln_linger_end(kiln_linger *linger);
+/* How many cells are on their way. */
+unsigned kiln_linger_awaited(void);
 
 #endif

@@ -60,6 +60,17 @@ int kiln_sandbox_root_fd(const kiln_sandbox *sandbox);
 /* With KILN_NETWORK_PROXY, once it is ready: the socket that listens inside; the
  * caller's from then on. -1: there is none. */
 int kiln_sandbox_take_listener(kiln_sandbox *sandbox);
+/* Called once when its supervisor is gone, from within whatever found that; NULL: nobody
+ * wants to know. */
+void kiln_sandbox_on_lost(kiln_sandbox *sandbox, void (*lost)(void *user), void *user);
+/* Whether a sandbox that is ready, and an idle worker in it, can keep narrower limits than
+ * it was opened with, or the same. */
+bool kiln_sandbox_can_adjust(const kiln_sandbox *sandbox, const kiln_limits *limits);
+/* Another name and limits for it and for the worker in it: file system and rlimits; the
+ * cgroup's come with each execution. `done` is called once, possibly at once, with NULL or
+ * with why they cannot be kept: then it can only be closed. Not called after closing. */
+void kiln_sandbox_adjust(kiln_sandbox *sandbox, const char *name, const kiln_limits *limits,
+                         void (*done)(void *user, const kiln_error *err), void *user);
 /* Kills everything in it and frees it; pending on_exit callbacks come first, from
  * within this call. Nothing of it is left: processes, mounts, cgroup, descriptors. */
 void kiln_sandbox_close(kiln_sandbox *sandbox);
@@ -120,6 +131,12 @@ int kiln_guest_start(kiln_sandbox *sandbox, const kiln_limits *limits,
 bool kiln_guest_usable(const kiln_guest *guest);
 /* One cell at a time; -EBUSY otherwise. */
 int kiln_guest_execute(kiln_guest *guest, const kiln_input *input, kiln_error *err);
+/* Has it do what a first cell would have to wait for; on_done follows. Nothing of it is to
+ * be seen in the session that gets the worker. The turns count from 0 on. */
+int kiln_guest_rehearse(kiln_guest *guest, unsigned turn, bool last, kiln_error *err);
+/* Another owner from now on; it is idle. `limits` as kiln_guest_start takes them. */
+void kiln_guest_adopt(kiln_guest *guest, const kiln_limits *limits,
+                      const kiln_guest_callbacks *callbacks, void *user);
 int kiln_guest_analyze(kiln_guest *guest, const char *code, size_t length, kiln_error *err);
 /* SIGINT. */
 void kiln_guest_interrupt(kiln_guest *guest);

@@ -312,6 +312,28 @@ static int sweep(supervisor *self, uint32_t id)
     return kiln_control_send(self->control, KILN_CONTROL_SWEPT, id, NULL, 0, NULL, 0, 0);
 }
 
+/* A session that gets a sandbox which was made ahead may have narrower limits than that. */
+static int adjust(const supervisor *self, const kiln_control_message *message)
+{
+    kiln_control_adjust wanted;
+    kiln_error err = KILN_ERROR_INIT;
+    int rc = -EPROTO;
+    if (message->length == sizeof(wanted)) {
+        memcpy(&wanted, message->payload, sizeof(wanted));
+        rc = kiln_sandbox_resize_session(&wanted.session, &err);
+        if (rc == 0 && self->main_pid > 0) {
+            wanted.limits.cpu_ms = 0; /* a worker's is that of a cell */
+            rc = kiln_sandbox_limit(&self->context->policy, self->main_pid, &wanted.limits,
+                                    self->cgroup_count > 0, &err);
+        }
+    }
+    if (rc < 0 && err.text[0] == '\0') {
+        kiln_error_errno(&err, rc, "control: ADJUST");
+    }
+    return kiln_control_send(self->control, KILN_CONTROL_ADJUSTED, 0, err.text,
+                             strlen(err.text), NULL, 0, 0);
+}
+
 static uint64_t microseconds(const struct timeval *time)
 {
     return (uint64_t)time->tv_sec * 1000000 + (uint64_t)time->tv_usec;
@@ -393,6 +415,12 @@ static bool obey(supervisor *self)
         break;
     case KILN_CONTROL_INTERRUPT:
         interrupt(self, message.id);
+        break;
+    case KILN_CONTROL_ADJUST:
+        if (adjust(self, &message) < 0) {
+            kiln_control_clear(&message);
+            return false;
+        }
         break;
     case KILN_CONTROL_SWEEP:
         if (sweep(self, message.id) < 0) {

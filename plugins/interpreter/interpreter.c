@@ -12,6 +12,9 @@ static const kiln_option options[] = {
     {"preload", KILN_OPTION_LIST, "",
      "modules that the zygote imports once for all sessions, such as: numpy pandas "
      "matplotlib.pyplot"},
+    {"rehearse", KILN_OPTION_LIST, "numpy pandas",
+     "libraries among the preloaded ones whose first use is behind a worker of the pool when a "
+     "session gets it: numpy pandas matplotlib.pyplot; some megabytes of memory each"},
     {"matplotlib", KILN_OPTION_BOOL, "true",
      "show open matplotlib figures as image/png at the end of each cell"},
     {"dpi", KILN_OPTION_INTEGER, "0",

@@ -557,6 +557,40 @@ def _fill_namespaces():
     namespace.pop("__annotations__", None)
 
 
+def rehearsal(turn):
+    """The code of a worker's turn while it waits for its session."""
+    global _before_rehearsal
+    if turn == 0:
+        _before_rehearsal = dict(_main.__dict__)
+    return part("rehearsal").source(turn)
+
+
+def forget():
+    """Takes back what rehearsals have left: nobody's cells, and no random state."""
+    global _count, _quiet, _futures, _arguments, _before_rehearsal
+    _count, _quiet, _futures, _arguments = 0, False, 0, None
+    cache = getattr(_sys_modules.get("linecache"), "cache", None)
+    for filename in sources:
+        if cache is not None:
+            cache.pop(filename, None)
+    sources.clear()
+    _cells.clear()
+    _last[:] = None, None, None
+    namespace = _main.__dict__
+    namespace.clear()
+    namespace.update(_before_rehearsal or {})
+    namespace.update(In=[""], Out={}, _=None, __=None, ___=None)
+    _before_rehearsal = None
+    for name in ("last_type", "last_value", "last_traceback"):
+        sys.__dict__.pop(name, None)
+    sys.argv = [""]
+    part("preload").after_fork([])
+    gc = __import__("gc")
+    gc.collect()
+    gc.freeze()
+
+
+_before_rehearsal = None
 _hooks = []  # os.register_at_fork calls that were made while preloading
 
 

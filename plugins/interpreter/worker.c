@@ -16,6 +16,7 @@
 
 static const kiln_worker_host *host;
 static PyObject *run_start, *run_execute, *run_analyze; /* functions of session.py */
+static PyObject *run_rehearsal, *run_forget;
 static PyObject *analysis;                              /* owns analyze's last answer */
 static unsigned failures;                               /* of the runner, in a row */
 static PyThreadState *thread;                           /* while the GIL is given back */
@@ -132,7 +133,9 @@ static int preload(const kiln_worker_host *worker_host, const char **error)
         run_start = PyObject_GetAttrString(session, "start");
         run_execute = PyObject_GetAttrString(session, "execute");
         run_analyze = PyObject_GetAttrString(session, "analyze");
-        if (run_start && run_execute && run_analyze)
+        run_rehearsal = PyObject_GetAttrString(session, "rehearsal");
+        run_forget = PyObject_GetAttrString(session, "forget");
+        if (run_start && run_execute && run_analyze && run_rehearsal && run_forget)
             loaded = PyObject_CallMethod(session, "preload", NULL);
     }
     Py_XDECREF(channel);
@@ -296,6 +299,37 @@ static int execute(const kiln_cell *cell, kiln_verdict *verdict)
     return 0;
 }
 
+/* The same way as a cell's, in C and in Python. */
+static int rehearse(uint32_t turn, bool last)
+{
+    static const char *const none[] = {NULL};
+    kiln_verdict ignored = {.size = sizeof(ignored)};
+    PyEval_RestoreThread(thread);
+    PyObject *source = PyObject_CallFunction(run_rehearsal, "I", (unsigned)turn);
+    Py_ssize_t length;
+    const char *code = source ? PyUnicode_AsUTF8AndSize(source, &length) : NULL;
+    if (!code)
+        log_exception("rehearsal");
+    thread = PyEval_SaveThread();
+    const kiln_cell cell = {.size = sizeof(cell),
+                            .code = code,
+                            .code_length = code ? (size_t)length : 0,
+                            .execution_count = turn + 1,
+                            .args = none,
+                            .env = none};
+    int result = code ? execute(&cell, &ignored) : -1;
+    PyEval_RestoreThread(thread);
+    Py_XDECREF(source);
+    PyObject *forgotten = result == 0 && last ? PyObject_CallNoArgs(run_forget) : NULL;
+    if (result == 0 && last && !forgotten) {
+        log_exception("rehearsal");
+        result = -1;
+    }
+    Py_XDECREF(forgotten);
+    thread = PyEval_SaveThread();
+    return result;
+}
+
 static int analyze(const char *code, size_t length, const char **json)
 {
     PyEval_RestoreThread(thread);
@@ -318,6 +352,7 @@ static const kiln_worker worker = {
     .start = start,
     .execute = execute,
     .analyze = analyze,
+    .rehearse = rehearse,
 };
 
 KILN_WORKER(worker)

@@ -363,6 +363,15 @@ typedef struct kiln_worker {
      *  "names":[],"calls":["open","os.system"],"error":null|{"name","message","line","column"}}
      * *json is valid until the next call. */
     int (*analyze)(const char *code, size_t length, const char **json);
+
+    /* since 1.1 */
+
+    /* Optional. In a worker that waits for its session: runs what a first cell, or the
+     * first use of a library, would have to pay for, mostly pages of the zygote's that are
+     * written for the first time. `turn` counts from 0; outputs go nowhere. After the
+     * `last` one nothing of it may be seen by the session: no name, no file, no number that
+     * would be the same in another. Negative: the worker is thrown away. */
+    int (*rehearse)(uint32_t turn, bool last);
 } kiln_worker;
 
 /* ------------------------------------------------------------------- plugin */
