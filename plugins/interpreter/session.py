@@ -361,6 +361,8 @@ def _remember(value):
 
 # ------------------------------------------------------------------- running
 
+_RESERVE = 4 << 20  # pages that are never touched: it costs nothing until it is given up
+_reserve = None  # so that the end of a cell which has used up its memory can be told
 _loop = None
 _trace = None  # the code's own sys.settrace, away while the runner works
 
@@ -466,9 +468,17 @@ def _prepare(source, count, filename, stdin, arguments, env):
         _signal.signal(_signal.SIGINT, _signal.default_int_handler)
 
 
+def _keep_reserve():
+    global _reserve
+    try:
+        _reserve = bytearray(_RESERVE)
+    except MemoryError:
+        pass
+
+
 def execute(source, count, cell_id=None, stdin=None, arguments=None, env=None):
     """Runs one cell; (status, exit code or None)."""
-    global _trace
+    global _trace, _reserve
     if source[:1] == "\ufeff":
         source = source[1:]
     filename = file_name(count)
@@ -488,6 +498,8 @@ def execute(source, count, cell_id=None, stdin=None, arguments=None, env=None):
                     sys.settrace(None)
         except BaseException as error:
             failure = error
+            if isinstance(error, MemoryError):
+                _reserve = None
         if os.getpid() != _owner:
             _leave_fork(failure)
         if failure is not None:
@@ -503,6 +515,8 @@ def execute(source, count, cell_id=None, stdin=None, arguments=None, env=None):
     except BaseException as error:  # an interrupt while reporting or drawing
         status, code, failure = STATUS_ERROR, None, error
         part("tracebacks").report_briefly(error)
+    if _reserve is None:
+        _keep_reserve()
     if channel.arm(False) and isinstance(failure, KeyboardInterrupt):
         status = STATUS_INTERRUPTED
     return status, code
@@ -622,6 +636,7 @@ def start(variables):
     os.environ.setdefault("MPLBACKEND", "agg")  # for programs that the code starts
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.path.insert(0, os.getcwd())
+    _keep_reserve()
     _restore_streams(None)
     sys.argv = [""]
     _signal.signal(_signal.SIGINT, _signal.default_int_handler)
