@@ -19,7 +19,7 @@ typedef struct kiln_run_options {
     const char *stdin_path; /* "-": our own standard input; or NULL: empty */
     kiln_limits limits;     /* timeout_ms included; 0: not asked */
     const char **set;       /* "section.key=value", NULL-terminated */
-    const char **inputs;    /* "FILE" or "NAME=FILE", NULL-terminated */
+    const char **inputs;    /* "FILE", "NAME=FILE", "FOLDER/", an origin; NULL-terminated */
     char **args;            /* after "--", NULL-terminated */
     bool json;
     bool keep_going;

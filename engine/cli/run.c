@@ -97,7 +97,7 @@ static int run_script(kiln_runner *runner, const job *work)
         kiln_error_set(&err, -ENOMEM, "out of memory");
         return complain(&err, KILN_EXIT_ENGINE);
     }
-    int rc = kiln_source_add_inputs(&work->options, request, &err);
+    int rc = kiln_source_add_inputs(&runner->gathered.inputs, request, &err);
     if (rc < 0) {
         kiln_request_free(request);
         return complain(&err, KILN_EXIT_USAGE);
@@ -125,16 +125,6 @@ static int run_script(kiln_runner *runner, const job *work)
                                : kiln_exit_status(runner->result, runner->interrupt);
 }
 
-/* Before anything is started; they are looked at again when they are read. */
-static int check_inputs(const kiln_run_options *options, kiln_error *err)
-{
-    kiln_request *request = kiln_request_new();
-    int rc = request == NULL ? kiln_error_set(err, -ENOMEM, "out of memory")
-                             : kiln_source_add_inputs(options, request, err);
-    kiln_request_free(request);
-    return rc;
-}
-
 /* With the engine open. Returns the exit status. */
 static int run_job(kiln_runner *runner, job *work)
 {
@@ -156,21 +146,17 @@ static int run_job(kiln_runner *runner, job *work)
 static int run_with(kiln_runner *runner, job *work)
 {
     kiln_error err = KILN_ERROR_INIT;
-    if (read_job(work, runner, &err) < 0) {
-        return complain(&err, err.code == -ENOMEM ? KILN_EXIT_ENGINE : KILN_EXIT_USAGE);
-    }
-    if (check_inputs(&work->options, &err) < 0) {
-        return complain(&err, KILN_EXIT_USAGE);
-    }
     kiln_config *config;
     int status;
     if (kiln_setup(work->options.config, work->options.set, &runner->paths, &config, NULL,
                    &status, &err) < 0) {
         return complain(&err, status);
     }
-    if (find_language(work, config, &err) < 0) {
+    /* Everything is read before anything is started. */
+    if (kiln_source_gather(&work->options, config, &runner->gathered, &err) < 0 ||
+        read_job(work, runner, &err) < 0 || find_language(work, config, &err) < 0) {
         kiln_config_free(config);
-        return complain(&err, KILN_EXIT_USAGE);
+        return complain(&err, err.code == -ENOMEM ? KILN_EXIT_ENGINE : KILN_EXIT_USAGE);
     }
     if (kiln_runner_open(runner, &work->options, config, likely_backend(work, config), &status,
                          &err) < 0) {

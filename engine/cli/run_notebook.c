@@ -108,7 +108,7 @@ static int run_cell(progress *p, kiln_ipynb_cell *cell, kiln_error *err)
         return kiln_error_set(err, -ENOMEM, "out of memory");
     }
     if (!p->inputs_put) {
-        int rc = kiln_source_add_inputs(runner->options, request, err);
+        int rc = kiln_source_add_inputs(&runner->gathered.inputs, request, err);
         if (rc < 0) {
             kiln_request_free(request);
             return rc;

@@ -217,6 +217,7 @@ void kiln_runner_close(kiln_runner *runner, int *status)
     kiln_terminal_close(&runner->terminal);
     kiln_result_unref(kiln_steal(runner->result));
     kiln_buffer_free(&runner->stdin_data);
+    kiln_gathered_free(&runner->gathered);
     if (runner->loop_open) {
         close_loop(runner);
     }

@@ -5,6 +5,7 @@
 
 #include "cli/options.h"
 #include "cli/outdir.h"
+#include "cli/source.h"
 #include "cli/terminal.h"
 #include "core/engine.h"
 
@@ -23,6 +24,7 @@ typedef struct kiln_runner {
     kiln_terminal terminal;
     kiln_outdir outdir;
     kiln_buffer stdin_data;
+    kiln_gathered gathered; /* input files */
 
     kiln_execution *execution; /* the one in flight, or NULL */
     kiln_result *result;       /* of the last one, one reference */

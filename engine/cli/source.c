@@ -1,6 +1,7 @@
 #include "cli/source.h"
 
 #include "base/cleanup.h"
+#include "connection/origin.h"
 #include "core/engine.h"
 
 #include <ctype.h>
@@ -225,56 +226,44 @@ int kiln_language_check(const char *language, const kiln_config *config, const j
                           language, language);
 }
 
-/* ---- input files */
+/* ---- files from elsewhere, and input files */
 
-static int check_host_file(const char *path, kiln_error *err)
+static void note(void *user, const char *text)
 {
-    auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0) {
-        return kiln_error_errno(err, errno, "-i %s", path);
+    (void)user;
+    fprintf(stderr, "kiln: warning: %s\n", text);
+}
+
+int kiln_source_gather(kiln_run_options *options, const kiln_config *config,
+                       kiln_gathered *gathered, kiln_error *err)
+{
+    gathered->inputs.notice = note;
+    if (options->file != NULL && kiln_origin_is(options->file)) {
+        if (kiln_inputs_file(&gathered->inputs, config, options->file, NULL, &gathered->file,
+                             err) < 0) {
+            return err->code;
+        }
+        options->file = gathered->file;
     }
-    if (!S_ISREG(st.st_mode)) {
-        return kiln_error_set(err, -EINVAL, "-i %s: is %s, name a regular file", path,
-                              S_ISDIR(st.st_mode) ? "a directory" : "not a regular file");
+    for (const char *const *input = options->inputs; *input != NULL; input++) {
+        if (kiln_inputs_add(&gathered->inputs, config, *input, NULL, err) < 0) {
+            return kiln_error_wrap(err, "-i %s", *input);
+        }
     }
     return 0;
 }
 
-int kiln_source_add_inputs(const kiln_run_options *options, kiln_request *request,
-                           kiln_error *err)
+void kiln_gathered_free(kiln_gathered *gathered)
 {
-    for (const char *const *input = options->inputs; *input != NULL; input++) {
-        const char *equals = strchr(*input, '=');
-        const char *path = *input;
-        auto_free char *name = NULL;
-        if (equals != NULL && (*input)[0] != '/' && strncmp(*input, "./", 2) != 0 &&
-            strncmp(*input, "../", 3) != 0) {
-            name = strndup(*input, (size_t)(equals - *input));
-            path = equals + 1;
-        } else {
-            name = strdup(base_name(*input));
-        }
-        if (name == NULL) {
-            return kiln_error_set(err, -ENOMEM, "out of memory");
-        }
-        int rc = kiln_file_name_check(name, err);
-        if (rc < 0) {
-            return kiln_error_wrap(err, "-i %s", *input);
-        }
-        for (size_t i = 0; i < request->input_file_count; i++) {
-            if (strcmp(request->input_files[i].name, name) == 0) {
-                return kiln_error_set(err, -EINVAL,
-                                      "-i %s: two input files would be named \"%s\": give one "
-                                      "another name by NAME=FILE",
-                                      *input, name);
-            }
-        }
-        rc = check_host_file(path, err);
-        if (rc < 0) {
-            return rc;
-        }
-        if (kiln_request_add_file(request, name, path, NULL, 0, NULL) < 0) {
+    kiln_inputs_free(&gathered->inputs);
+    free(gathered->file);
+}
+
+int kiln_source_add_inputs(const kiln_inputs *inputs, kiln_request *request, kiln_error *err)
+{
+    for (size_t i = 0; i < inputs->count; i++) {
+        if (kiln_request_add_file(request, inputs->files[i].name, inputs->files[i].path, NULL, 0,
+                                  NULL) < 0) {
             return kiln_error_set(err, -ENOMEM, "out of memory");
         }
     }

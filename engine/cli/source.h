@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "cli/options.h"
 #include "config/config.h"
+#include "connection/inputs.h"
 #include "contract/input.h"
 
 #include <stdbool.h>
@@ -33,8 +34,18 @@ int kiln_language_check(const char *language, const kiln_config *config, const j
  * has it, or NULL. Borrowed from the config, or static. */
 const char *kiln_language_alias(const kiln_config *config, const char *word);
 
-/* -i: checked now, read when there is a work directory. */
-int kiln_source_add_inputs(const kiln_run_options *options, kiln_request *request,
-                           kiln_error *err);
+/* What -i names, and the path of a FILE that is to be fetched. */
+typedef struct kiln_gathered {
+    kiln_inputs inputs;
+    char *file;
+} kiln_gathered;
+
+/* Fetches what is not here and checks what is; options->file then names a file here. To be
+ * freed in any case. */
+int kiln_source_gather(kiln_run_options *options, const kiln_config *config,
+                       kiln_gathered *gathered, kiln_error *err);
+void kiln_gathered_free(kiln_gathered *gathered);
+/* They are read when there is a work directory. */
+int kiln_source_add_inputs(const kiln_inputs *inputs, kiln_request *request, kiln_error *err);
 
 #endif

@@ -139,6 +139,37 @@ static int check_extensions(const kiln_config *config, const kiln_config_section
     return 0;
 }
 
+static bool is_loopback(const char *url)
+{
+    static const char *const hosts[] = {"127.0.0.1", "localhost", "[::1]"};
+    for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++) {
+        size_t length = strlen(hosts[i]);
+        if (strncmp(url, hosts[i], length) == 0 && strchr("/:", url[length]) != NULL) {
+            return true; /* its end, too */
+        }
+    }
+    return false;
+}
+
+static int check_connection(const kiln_config_section *section, kiln_error *err)
+{
+    const kiln_setting *arn = kiln_section_setting(section, "arn");
+    const kiln_setting *endpoint = kiln_section_setting(section, "endpoint");
+    const kiln_setting *helper = kiln_section_setting(section, "credential_helper");
+    if (arn->value.text[0] == '\0' && endpoint->value.text[0] == '\0') {
+        return kiln_place_error(err, &section->place,
+                                "[%s] has neither arn nor endpoint; add one", section->title);
+    }
+    if (helper->value.text[0] != '\0' && strncmp(endpoint->value.text, "http://", 7) == 0 &&
+        !is_loopback(endpoint->value.text + 7)) {
+        return kiln_place_error(err, &helper->place,
+                                "[%s] credential_helper: its secret would go over http:// in "
+                                "the clear; use an endpoint with https://",
+                                section->title);
+    }
+    return 0;
+}
+
 int kiln_store_check(kiln_config *config, kiln_error *err)
 {
     int rc = check_backend(config, err);
@@ -146,6 +177,9 @@ int kiln_store_check(kiln_config *config, kiln_error *err)
     for (size_t i = 0; rc == 0 && i < config->section_count; i++) {
         const kiln_config_section *section = config->sections[i];
         rc = check_required(section, err);
+        if (rc == 0 && strcmp(section->spec->name, "connection") == 0) {
+            rc = check_connection(section, err);
+        }
         if (rc == 0 && strcmp(section->spec->name, "runtime") == 0) {
             rc = check_runtime(section, err);
             if (rc == 0 && kiln_section_setting(section, "run")->value.text[0] != '\0') {

@@ -150,6 +150,32 @@ static const kiln_key runtime_keys[] = {
     {NULL, 0, 0, NULL, NULL, 0, 0, NULL},
 };
 
+static const kiln_key connection_keys[] = {
+    {"arn", KILN_TYPE_ARN, KILN_KEY_EMPTY, "",
+     "The connection, as in arn:aws:codeconnections:us-west-2:ACCOUNT:connection/ID; the "
+     "service\n"
+     "may be the older codestar-connections. Its Git endpoint follows from it.",
+     0, 0, NULL},
+    {"endpoint", KILN_TYPE_ENDPOINT, KILN_KEY_EMPTY, "",
+     "Where OWNER/REPO.git is, in place of the ARN's own: https://mirror.example/git/. With\n"
+     "http:// nothing is secret, and a credential_helper is allowed on loopback alone.",
+     0, 0, NULL},
+    {"credential_helper", KILN_TYPE_COMMAND, KILN_KEY_EMPTY, "",
+     "A program that tells user and password by git-credential(1), \"get\" being added to its\n"
+     "words. It runs outside the sandbox with the engine's environment; no shell reads it.",
+     0, 0, NULL},
+    {"cache", KILN_TYPE_PATH, KILN_KEY_EMPTY, "",
+     "Folder for what was fetched. Empty: kiln/connections in $XDG_CACHE_HOME or ~/.cache.", 0,
+     0, NULL},
+    {"max_size", KILN_OPTION_SIZE, 0, "64M",
+     "How much may be fetched of one commit, and how much its files may hold together.", 1024,
+     1ULL << 40, NULL},
+    {"timeout", KILN_OPTION_DURATION, 0, "60s",
+     "How long fetching may take, from the credential helper to the last file.", 1, 86400000,
+     NULL},
+    {NULL, 0, 0, NULL, NULL, 0, 0, NULL},
+};
+
 const kiln_section_spec kiln_schema[KILN_SECTION_SPECS] = {
     {"engine", NULL, NULL, false, engine_keys, "The engine itself."},
     {"limits", NULL, NULL, false, limit_keys,
@@ -167,6 +193,9 @@ const kiln_section_spec kiln_schema[KILN_SECTION_SPECS] = {
     {"runtime", "LANGUAGE", NULL, false, runtime_keys,
      "A language of the exec backend. Those that ship are in runtimes.ini beside this file;\n"
      "a section here changes single keys of one, or adds another."},
+    {"connection", "NAME", NULL, false, connection_keys,
+     "A Git host whose repositories give code and files: connection:NAME/OWNER/REPO@REF:PATH\n"
+     "as a script, an input file or a folder."},
 };
 
 const char kiln_schema_preamble[] =
@@ -230,6 +259,10 @@ const char *kiln_schema_type_name(uint32_t type)
         return "range";
     case KILN_TYPE_DECIMAL:
         return "number";
+    case KILN_TYPE_ARN:
+        return "ARN";
+    case KILN_TYPE_ENDPOINT:
+        return "address";
     default:
         return NULL;
     }

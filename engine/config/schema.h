@@ -16,6 +16,8 @@ enum kiln_schema_type {
     KILN_TYPE_COMMAND,   /* argv words with quotes */
     KILN_TYPE_UID_RANGE, /* "FIRST-LAST" */
     KILN_TYPE_DECIMAL,   /* "1.5": up to three decimals; read as thousandths */
+    KILN_TYPE_ARN,       /* of a connection to a Git host */
+    KILN_TYPE_ENDPOINT,  /* http(s) address of a folder of repositories */
 };
 
 enum kiln_key_flag {
@@ -47,7 +49,7 @@ typedef struct kiln_section_spec {
     const char *help;
 } kiln_section_spec;
 
-enum { KILN_SECTION_SPECS = 7 };
+enum { KILN_SECTION_SPECS = 8 };
 extern const kiln_section_spec kiln_schema[KILN_SECTION_SPECS];
 
 /* By name, or NULL. */

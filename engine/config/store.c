@@ -136,7 +136,8 @@ static int unknown_section(const char *title, const kiln_place *place, kiln_erro
     if (near == NULL) {
         return kiln_place_error(err, place,
                                 "unknown section [%.*s]; there are engine, limits, sandbox, "
-                                "chain NAME, policy NAME, backend NAME, runtime LANGUAGE",
+                                "chain NAME, policy NAME, backend NAME, runtime LANGUAGE, "
+                                "connection NAME",
                                 KILN_SHOWN(title));
     }
     const char *placeholder = kiln_schema_section(near, strlen(near))->placeholder;

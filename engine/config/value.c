@@ -5,6 +5,7 @@
 #include "config/place.h"
 #include "config/reader.h"
 #include "config/units.h"
+#include "connection/arn.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -250,6 +251,10 @@ static int parse(const kiln_key *key, const char *base, kiln_arena *arena, kiln_
         return check_choice(key, value->text, err);
     case KILN_TYPE_UID_RANGE:
         return parse_uid_range(value->text, value, err);
+    case KILN_TYPE_ARN:
+        return kiln_arn_parse(value->text, &(kiln_arn){.id = ""}, err);
+    case KILN_TYPE_ENDPOINT:
+        return kiln_git_url_check(value->text, true, err);
     default:
         return kiln_error_set(err, EINVAL, "is of a type %u that there is not", key->type);
     }
@@ -312,6 +317,9 @@ int kiln_value_parse(const kiln_key *key, const char *text, const char *base, ki
     if (rc < 0) {
         char sentence[sizeof(err->text)];
         memcpy(sentence, err->text, sizeof(sentence));
+        if (key->type == KILN_TYPE_ENDPOINT) { /* it may hold a password */
+            return kiln_error_wrap(err, "%s", key->name);
+        }
         return kiln_error_set(err, EINVAL, "%s = \"%.*s\" %s", key->name, KILN_SHOWN(text),
                               sentence);
     }
