@@ -29,7 +29,7 @@ SHELL := /bin/bash
 # Debian's names. What is asked for is what a goal uses, and no more.
 PACKAGES_RUN = gcc libc6-dev make pkg-config bash python3 libpython3-dev python3-matplotlib \
   libluajit-5.1-dev libuv1-dev libjansson-dev libsodium-dev libseccomp-dev libinih-dev \
-  libhttp-parser-dev
+  libhttp-parser-dev libpcre2-dev git diffutils
 PACKAGES_TEST = $(PACKAGES_RUN) luajit perl libcmocka-dev python3-nbformat python3-numpy \
   python3-pandas lua5.4 curl util-linux busybox-static $(if $(shell command -v node),,nodejs)
 PACKAGES_LINT = $(PACKAGES_TEST) clang clang-format clang-tidy cppcheck
@@ -41,7 +41,7 @@ PACKAGES_REAL = $(PACKAGES_BENCH) python-skimage-doc python-sklearn-doc python-s
 PACKAGES_V2 = $(PACKAGES_TEST) qemu-system-x86 seabios busybox-static cpio bash util-linux
 
 # ---------------------------------------------------------------------- flags
-PKGS = luajit libuv jansson libsodium libseccomp inih
+PKGS = luajit libuv jansson libsodium libseccomp inih libpcre2-8
 WARNINGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Werror
 HARDENING = -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -fstack-protector-strong
 HARDENING_LD = -Wl,-z,relro,-z,now -Wl,--as-needed -Wl,-z,defs
@@ -61,7 +61,7 @@ PKG_CFLAGS = $(call once,PKG_CFLAGS,pkg-config --cflags $(PKGS))
 # In kiln itself they are linked in: it is started for each run, and every library that
 # the dynamic linker has to find costs some 0.3 ms.
 KILN_LIBS = $(if $(SANITIZE)$(COVERAGE),$(PKG_LIBS),-Wl,-Bstatic -lluajit-5.1 -l:libuv_a.a -ljansson \
-  -lsodium -lseccomp -linih -lhttp_parser -Wl,-Bdynamic -lm -ldl -static-libgcc -lgcc_eh)
+  -lsodium -lseccomp -linih -lhttp_parser -lpcre2-8 -Wl,-Bdynamic -lm -ldl -static-libgcc -lgcc_eh)
 PKG_LIBS = $(call once,PKG_LIBS,pkg-config --libs $(PKGS); echo -lhttp_parser -lm)
 CMOCKA = $(call once,CMOCKA,pkg-config --cflags --libs cmocka)
 PYTHON_CFLAGS = $(call once,PYTHON_CFLAGS,$(PYTHON_CONFIG) --includes | sed 's/-I/-isystem /g')

@@ -262,8 +262,8 @@ void kiln_gathered_free(kiln_gathered *gathered)
 int kiln_source_add_inputs(const kiln_inputs *inputs, kiln_request *request, kiln_error *err)
 {
     for (size_t i = 0; i < inputs->count; i++) {
-        if (kiln_request_add_file(request, inputs->files[i].name, inputs->files[i].path, NULL, 0,
-                                  NULL) < 0) {
+        if (kiln_request_add_file(request, inputs->files[i].name, inputs->files[i].path, NULL,
+                                  0, NULL) < 0) {
             return kiln_error_set(err, -ENOMEM, "out of memory");
         }
     }

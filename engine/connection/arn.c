@@ -112,7 +112,8 @@ static int take_resource(kiln_arn *arn, const char *text, size_t length, kiln_er
     bool good = length - prefix == 36;
     for (size_t i = 0; good && i < 36; i++) {
         bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-        good = dash ? id[i] == '-' : isdigit((unsigned char)id[i]) || (id[i] >= 'a' && id[i] <= 'f');
+        good = dash ? id[i] == '-'
+                    : isdigit((unsigned char)id[i]) || (id[i] >= 'a' && id[i] <= 'f');
     }
     if (!good) {
         return field_error(err, "connection's id", id, length - prefix,

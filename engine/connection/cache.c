@@ -69,8 +69,8 @@ int kiln_cache_open(kiln_cache *cache, const char *folder, const char *url, kiln
         length = snprintf(cache->folder, sizeof(cache->folder), "%s/kiln/connections/%s", base,
                           hash);
     } else if (home != NULL && home[0] == '/') {
-        length = snprintf(cache->folder, sizeof(cache->folder),
-                          "%s/.cache/kiln/connections/%s", home, hash);
+        length = snprintf(cache->folder, sizeof(cache->folder), "%s/.cache/kiln/connections/%s",
+                          home, hash);
     } else {
         return kiln_error_set(err, ENOENT,
                               "the connections' cache: neither HOME nor XDG_CACHE_HOME is set; "

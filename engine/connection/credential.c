@@ -13,7 +13,8 @@ int kiln_credential_ask(const char *url, kiln_buffer *question)
     host += 3;
     size_t length = strcspn(host, "/");
     return kiln_buffer_printf(question, "protocol=%.*s\nhost=%.*s\npath=%s\n\n", (int)protocol,
-                              url, (int)length, host, host[length] != '\0' ? host + length + 1 : "");
+                              url, (int)length, host,
+                              host[length] != '\0' ? host + length + 1 : "");
 }
 
 /* The value of `key` in lines of "key=value"; new string, or NULL. */

@@ -117,11 +117,11 @@ static void start_git(kiln_fetch *fetch, const char *folder, bool remote,
     kiln_error err = KILN_ERROR_INIT;
     kiln_git git;
     uint64_t now = uv_now(fetch->loop);
-    int rc = now >= fetch->deadline
-                 ? kiln_error_set(&err, ETIMEDOUT, "no end within [%s] timeout", fetch->section)
-                 : kiln_git_prepare(&git, folder, remote ? fetch->url : NULL,
-                                    remote ? fetch->credential.authorization : NULL, words,
-                                    &err);
+    int rc =
+        now >= fetch->deadline
+            ? kiln_error_set(&err, ETIMEDOUT, "no end within [%s] timeout", fetch->section)
+            : kiln_git_prepare(&git, folder, remote ? fetch->url : NULL,
+                               remote ? fetch->credential.authorization : NULL, words, &err);
     if (rc < 0) {
         fail(fetch, &err);
         return;
@@ -183,14 +183,10 @@ static void read_commit(kiln_fetch *fetch)
     char path[KILN_NAME_MAX + 2];
     snprintf(path, sizeof(path), "%s%s", fetch->origin.path,
              fetch->origin.folder && fetch->origin.path[0] != '\0' ? "/" : "");
-    const char *const words[] = {"ls-tree",
-                                 "-z",
-                                 "-l",
-                                 fetch->origin.folder ? "-r" : "--full-tree",
-                                 fetch->commit,
-                                 path[0] != '\0' ? "--" : NULL,
-                                 path,
-                                 NULL};
+    const char *const words[] = {"ls-tree",     "-z",
+                                 "-l",          fetch->origin.folder ? "-r" : "--full-tree",
+                                 fetch->commit, path[0] != '\0' ? "--" : NULL,
+                                 path,          NULL};
     start_git(fetch, fetch->folder, false, words, NULL, TREE_MAX, on_tree);
 }
 
@@ -201,7 +197,8 @@ static void on_parsed(kiln_fetch *fetch, kiln_program_end *end)
         fail(fetch, &err);
         return;
     }
-    size_t length = end->output->length < KILN_COMMIT_MAX ? end->output->length : KILN_COMMIT_MAX;
+    size_t length =
+        end->output->length < KILN_COMMIT_MAX ? end->output->length : KILN_COMMIT_MAX;
     snprintf(fetch->commit, sizeof(fetch->commit), "%.*s", (int)length,
              length > 0 ? end->output->data : "");
     fetch->commit[strspn(fetch->commit, "0123456789abcdef")] = '\0';
@@ -241,10 +238,17 @@ static void on_fetched(kiln_fetch *fetch, kiln_program_end *end)
 
 static void on_begun(kiln_fetch *fetch, kiln_program_end *end)
 {
-    const char *const words[] = {"fetch",       "--quiet",  "--depth=1",
-                                 "--no-tags",   "--no-recurse-submodules",
-                                 "--no-auto-gc", "--no-write-commit-graph",
-                                 "--end-of-options", fetch->url, fetch->commit, NULL};
+    const char *const words[] = {"fetch",
+                                 "--quiet",
+                                 "--depth=1",
+                                 "--no-tags",
+                                 "--no-recurse-submodules",
+                                 "--no-auto-gc",
+                                 "--no-write-commit-graph",
+                                 "--end-of-options",
+                                 fetch->url,
+                                 fetch->commit,
+                                 NULL};
     kiln_error err = KILN_ERROR_INIT;
     if (failed(fetch, end, "the cache", &err)) {
         fail(fetch, &err);
@@ -258,8 +262,8 @@ static void want_commit(kiln_fetch *fetch)
 {
     kiln_error err = KILN_ERROR_INIT;
     if (kiln_cache_has(&fetch->cache, fetch->commit, fetch->folder, sizeof(fetch->folder))) {
-        if (!fetch->offline && kiln_cache_set_ref(&fetch->cache, fetch->origin.ref,
-                                                  fetch->commit, &err) < 0) {
+        if (!fetch->offline &&
+            kiln_cache_set_ref(&fetch->cache, fetch->origin.ref, fetch->commit, &err) < 0) {
             fail(fetch, &err);
             return;
         }
@@ -274,8 +278,8 @@ static void want_commit(kiln_fetch *fetch)
     const char *object_format = strlen(fetch->commit) == KILN_COMMIT_MAX
                                     ? "--object-format=sha256"
                                     : "--object-format=sha1";
-    const char *const words[] = {"init", "--quiet", "--bare", "--template=", object_format,
-                                 fetch->begun, NULL};
+    const char *const words[] = {
+        "init", "--quiet", "--bare", "--template=", object_format, fetch->begun, NULL};
     start_git(fetch, NULL, false, words, NULL, 4096, on_begun);
 }
 
@@ -352,9 +356,8 @@ static void ask_host(kiln_fetch *fetch)
     snprintf(names[0], sizeof(names[0]), "refs/tags/%s", ref);
     snprintf(names[1], sizeof(names[1]), "refs/tags/%s^{}", ref);
     snprintf(names[2], sizeof(names[2]), "refs/heads/%s", ref);
-    const char *const words[] = {"ls-remote", "--quiet", "--end-of-options", fetch->url,
-                                 ref,         names[0],  names[1],
-                                 names[2],    NULL};
+    const char *const words[] = {"ls-remote", "--quiet", "--end-of-options", fetch->url, ref,
+                                 names[0],    names[1],  names[2],           NULL};
     start_git(fetch, NULL, true, words, NULL, REFS_MAX, on_refs);
 }
 
@@ -449,8 +452,8 @@ int kiln_connection_url(const kiln_config *config, const kiln_origin *origin, ch
     }
     size_t length = strlen(origin->repository);
     bool suffixed = length > 4 && strcmp(origin->repository + length - 4, ".git") == 0;
-    int written = snprintf(url, size, "%s%s%s", endpoint, origin->repository,
-                           suffixed ? "" : ".git");
+    int written =
+        snprintf(url, size, "%s%s%s", endpoint, origin->repository, suffixed ? "" : ".git");
     return written > 0 && (size_t)written < size
                ? 0
                : kiln_error_set(err, EINVAL, "the address of %s is too long",
@@ -488,10 +491,9 @@ static int begin(kiln_fetch *fetch, kiln_error *err)
     }
     char path[KILN_CACHE_PATH_MAX];
     const char *ref = fetch->origin.ref;
-    bool cached = kiln_ref_is_commit(ref) &&
-                  kiln_cache_has(&fetch->cache, ref, path, sizeof(path));
-    const char *const *helper =
-        kiln_config_words(config, fetch->section, "credential_helper");
+    bool cached =
+        kiln_ref_is_commit(ref) && kiln_cache_has(&fetch->cache, ref, path, sizeof(path));
+    const char *const *helper = kiln_config_words(config, fetch->section, "credential_helper");
     return helper != NULL && !cached ? start_credential(fetch, helper, err) : 1;
 }
 

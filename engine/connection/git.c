@@ -42,8 +42,8 @@ static const char *const fixed_environment[] = {
 
 /* What a machine behind a proxy, or with certificates of its own, needs. */
 static const char *const passed_on[] = {
-    "https_proxy=", "HTTPS_PROXY=",  "http_proxy=",    "all_proxy=",   "ALL_PROXY=",
-    "no_proxy=",    "NO_PROXY=",     "SSL_CERT_FILE=", "SSL_CERT_DIR="};
+    "https_proxy=", "HTTPS_PROXY=", "http_proxy=",    "all_proxy=",   "ALL_PROXY=",
+    "no_proxy=",    "NO_PROXY=",    "SSL_CERT_FILE=", "SSL_CERT_DIR="};
 
 static int add(char ***list, size_t *count, char *text)
 {
@@ -89,7 +89,8 @@ static int fill_environment(kiln_git *git, const char *url, const char *authoriz
         key = NULL;
     }
     rc = rc < 0 ? rc : add(&git->env, &count, key);
-    if (rc == 0 && asprintf(&value, "GIT_CONFIG_VALUE_0=Authorization: %s", authorization) < 0) {
+    if (rc == 0 &&
+        asprintf(&value, "GIT_CONFIG_VALUE_0=Authorization: %s", authorization) < 0) {
         value = NULL;
     }
     return rc < 0 ? rc : add(&git->env, &count, value);

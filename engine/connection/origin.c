@@ -64,8 +64,7 @@ static int check_ref(const char *ref, kiln_error *err)
                (length >= 5 && strcmp(ref + length - 5, ".lock") == 0)) {
         wrong = "is no name of a branch, a tag or a commit";
     }
-    return wrong == NULL ? 0
-                         : kiln_error_set(err, EINVAL, "its REF \"%.40s\" %s", ref, wrong);
+    return wrong == NULL ? 0 : kiln_error_set(err, EINVAL, "its REF \"%.40s\" %s", ref, wrong);
 }
 
 static int check_repository(const char *repository, kiln_error *err)

@@ -60,8 +60,7 @@ static int add(kiln_tree *tree, const char *name, const char *id, size_t id_leng
                               (unsigned long long)max_size);
     }
     if (tree->count % 64 == 0) {
-        kiln_tree_entry *grown =
-            reallocarray(tree->entries, tree->count + 64, sizeof(*grown));
+        kiln_tree_entry *grown = reallocarray(tree->entries, tree->count + 64, sizeof(*grown));
         if (grown == NULL) {
             return kiln_error_set(err, ENOMEM, "out of memory");
         }
@@ -87,8 +86,7 @@ static int read_line(kiln_tree *tree, const kiln_origin *origin, const char *lin
     const char *id = type != NULL ? strchr(type + 1, ' ') : NULL;
     const char *size = id != NULL ? strchr(id + 1, ' ') : NULL;
     size_t id_length = size != NULL ? (size_t)(size - id - 1) : 0;
-    if (tab == NULL || size == NULL || size > tab ||
-        (id_length != 40 && id_length != 64) ||
+    if (tab == NULL || size == NULL || size > tab || (id_length != 40 && id_length != 64) ||
         strspn(id + 1, "0123456789abcdef") != id_length) {
         return kiln_error_set(err, EIO, "git's listing has an unknown form");
     }

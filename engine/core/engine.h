@@ -76,7 +76,7 @@ json_t *kiln_engine_plugins(const kiln_engine *engine);
 json_t *kiln_engine_policies(const kiln_engine *engine);
 /* For `kiln plugins` and `kiln check`, without an engine and with every plugin's own
  * error: [{"name","file","version","abi","summary","capabilities":[],
- * "languages":[],"error":null|""}]. New reference. */
+ * "languages":[],"options":[],"error":null|""}]. New reference. */
 json_t *kiln_plugins_inspect(kiln_config *config, const kiln_paths *paths);
 /* Starts the worker process of each backend and runs the loop until it has come up.
  * `failed` is called for each that does not. */

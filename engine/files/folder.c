@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 #include "files/beneath.h"
+#include "files/read.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -129,26 +130,8 @@ int kiln_folder_load(const kiln_folder *folder, const char *name, size_t max,
     if (fd < 0) {
         return kiln_error_errno(err, opened, "%s", shown);
     }
-    for (;;) {
-        if (kiln_buffer_reserve(bytes, 65536) < 0) {
-            return kiln_error_set(err, ENOMEM, "out of memory");
-        }
-        ssize_t got = read(fd, bytes->data + bytes->length, 65536);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got < 0) {
-            return kiln_error_errno(err, errno, "%s", shown);
-        }
-        bytes->length += (size_t)got;
-        bytes->data[bytes->length] = '\0';
-        if (got == 0) {
-            return 0;
-        }
-        if (bytes->length > max) {
-            return kiln_error_set(err, E2BIG, "%s: is larger than %zu bytes", shown, max);
-        }
-    }
+    return kiln_read_descriptor(fd, max, bytes, err) < 0 ? kiln_error_wrap(err, "%s", shown)
+                                                         : 0;
 }
 
 void kiln_folder_free(kiln_folder *folder)

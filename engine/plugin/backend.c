@@ -234,11 +234,16 @@ static json_t *describe(const kiln_backends *all, const kiln_plugin *plugin)
             json_array_append_new(names, json_string(capabilities[i].name));
         }
     }
+    json_t *options = json_array();
+    for (const kiln_option *option = plugin->options; option != NULL && option->name != NULL;
+         option++) {
+        json_array_append_new(options, json_string(option->name));
+    }
     char abi[32];
     snprintf(abi, sizeof(abi), "%u.%u", plugin->abi_major, plugin->abi_minor);
-    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:n}", "version", plugin->version, "abi", abi,
-                     "summary", plugin->summary, "capabilities", names, "languages",
-                     languages_of(all, plugin), "error");
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:n}", "version", plugin->version, "abi",
+                     abi, "summary", plugin->summary, "capabilities", names, "languages",
+                     languages_of(all, plugin), "options", options, "error");
 }
 
 json_t *kiln_backends_inspect(kiln_config *config, const char *directory)
@@ -253,8 +258,9 @@ json_t *kiln_backends_inspect(kiln_config *config, const char *directory)
         kiln_loaded_plugin *loaded = NULL;
         json_t *entry;
         if (kiln_plugin_load(path, false, &loaded, &err) < 0) {
-            entry = json_pack("{s:n, s:n, s:n, s:[], s:[], s:s}", "version", "abi", "summary",
-                              "capabilities", "languages", "error", err.text);
+            entry =
+                json_pack("{s:n, s:n, s:n, s:[], s:[], s:[], s:s}", "version", "abi", "summary",
+                          "capabilities", "languages", "options", "error", err.text);
         } else {
             entry = describe(&all, &loaded->plugin);
             char section[80];

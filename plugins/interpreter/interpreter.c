@@ -19,6 +19,10 @@ static const kiln_option options[] = {
      "show open matplotlib figures as image/png at the end of each cell"},
     {"dpi", KILN_OPTION_INTEGER, "0",
      "resolution of displayed matplotlib figures, 0: each figure's own"},
+    {"seed", KILN_OPTION_STRING, "",
+     "hash seed, and start of random and a preloaded numpy.random in each session, for runs "
+     "that "
+     "can be repeated; empty: from the kernel"},
     {NULL, 0, NULL, NULL},
 };
 

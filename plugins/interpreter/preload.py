@@ -78,12 +78,16 @@ def _end_threads():
 
 
 def after_fork(hooks):
-    """In a worker: nothing random may be shared with its siblings."""
+    """In a worker: nothing random may be shared with its siblings, unless it has to."""
     loaded = sys.modules.get
+    seed = session.channel.option("seed")
+    seed = int(seed) if seed else None
+    if seed is not None:
+        __import__("random")  # or the code's own import would take it from the kernel
     if loaded("random"):
-        loaded("random").seed()
+        loaded("random").seed(seed)
     if loaded("numpy.random"):
-        loaded("numpy.random").seed()
+        loaded("numpy.random").seed(seed)
     if loaded("tempfile"):
         # Keyed by the process id, which is the same in each session's namespace.
         loaded("tempfile")._name_sequence = None

@@ -640,6 +640,6 @@ def start(variables):
     _restore_streams(None)
     sys.argv = [""]
     _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-    if _hooks or "random" in _sys_modules:
+    if _hooks or "random" in _sys_modules or channel.option("seed"):
         part("preload").after_fork(_hooks)
     channel.arm(False)

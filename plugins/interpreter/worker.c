@@ -83,6 +83,15 @@ static const char *initialize(void)
     config.site_import = 0;
     config.write_bytecode = 0; /* __pycache__ would be among the output files */
     config.buffered_stdio = 0;
+    const char *seed = host->option("seed");
+    if (seed && *seed) {
+        char *end;
+        unsigned long number = strtoul(seed, &end, 10);
+        if (*seed < '0' || *seed > '9' || *end || number > 4294967295UL)
+            return "[backend interpreter] seed: not a number from 0 to 4294967295";
+        config.use_hash_seed = 1;
+        config.hash_seed = number;
+    }
     status = PyConfig_SetString(&config, &config.program_name, L"/usr/bin/python3");
     if (!PyStatus_Exception(status))
         status = PyConfig_SetString(&config, &config.executable, L"/usr/bin/python3");

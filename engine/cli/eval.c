@@ -1,0 +1,595 @@
+/* eval.c - `kiln eval`: scenarios that pass or fail. */
+#include "cli/command.h"
+
+#include "base/cleanup.h"
+#include "base/write.h"
+#include "cli/setup.h"
+#include "cli/terminal.h"
+#include "config/units.h"
+#include "core/engine.h"
+#include "eval/accept.h"
+#include "eval/report.h"
+#include "eval/suite.h"
+#include "files/folder.h"
+#include "notebook/json_text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <getopt.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { SETS_MAX = 256, JOBS_MAX = 256, REPEAT_MAX = 10000 };
+
+static const char help[] =
+    "usage: kiln eval [OPTIONS] PATH...\n"
+    "\n"
+    "Runs scenarios (PATH: an INI file, or a folder with some) and passes each only if the\n"
+    "bundle of files that it makes is the canonical one, byte for byte or as it declares.\n"
+    "TAP on standard output.\n"
+    "\n"
+    "      --jobs N             so many at once (the CPUs of this machine)\n"
+    "      --repeat N           runs each N times; tells files that differ from run to run\n"
+    "      --only PATTERN       those whose name or NAME of [scenario NAME] fits\n"
+    "      --update             a bundle that is not the canonical one becomes it, when its\n"
+    "                           diff was shown and you said yes\n"
+    "      --yes                with --update: without asking\n"
+    "      --seed N             PYTHONHASHSEED, and the seed of backends that have one (0)\n"
+    "      --junit FILE         writes JUnit's XML, too\n"
+    "      --json               one JSON document on standard output in place of TAP\n"
+    "      --config FILE        another kiln.ini\n"
+    "  -s, --set SECTION.KEY=V  one key of the configuration\n"
+    "      --reference          prints a scenario with every key explained\n"
+    "  -h, --help               this\n"
+    "\n"
+    "Each run has a session of its own and the same SOURCE_DATE_EPOCH, TZ=UTC, LC_ALL=C.UTF-8\n"
+    "and seeds. What reads the clock itself, or the kernel's random numbers, still differs.\n"
+    "\n"
+    "exit status: 0 all passed, 1 some did not, 2 usage, configuration or a scenario that\n"
+    "cannot be read, 125 the engine failed, 128+N interrupted by signal N.\n";
+
+typedef struct options {
+    const char *config, *junit, *only, *seed;
+    const char *set[SETS_MAX * 2 + 1];
+    size_t set_count;
+    int64_t jobs, repeat;
+    bool update, yes, json, reference, help;
+    char **paths;
+} options;
+
+typedef struct session {
+    options o;
+    kiln_terminal terminal;
+    uv_loop_t loop;
+    uv_signal_t signals[2];
+    uv_timer_t ticker;
+    kiln_scenarios scenarios;
+    kiln_task *tasks;
+    size_t count, passed, updated;
+    kiln_engine *engine;
+    kiln_suite *suite;
+    char *folder;
+    json_t *outcomes;
+    int interrupt;
+    bool gone; /* nobody reads our standard output */
+    bool engine_failed;
+} session;
+
+static int usage(const char *what, const char *word)
+{
+    fprintf(stderr, "kiln: eval: %s%s; see kiln eval --help\n", what, word);
+    return KILN_EXIT_USAGE;
+}
+
+static int complain(const kiln_error *err, int status)
+{
+    fprintf(stderr, "kiln: %s\n", err->text);
+    return status;
+}
+
+/* ---- options */
+
+static int take_number(const char *name, const char *text, int64_t most, int64_t *number)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    if (kiln_units_integer(text, number, &err) < 0 || *number < 1 || *number > most) {
+        fprintf(stderr, "kiln: eval: %s \"%s\": a number from 1 to %lld is expected\n", name,
+                text, (long long)most);
+        return KILN_EXIT_USAGE;
+    }
+    return 0;
+}
+
+static int check_seed(const char *text)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    int64_t number;
+    if (kiln_units_integer(text, &number, &err) < 0 || number < 0 || number > 4294967295) {
+        return usage("--seed: a number from 0 to 4294967295 is expected, not ", text);
+    }
+    return 0;
+}
+
+/* 0, or the exit status. */
+static int read_options(int argc, char **argv, options *o)
+{
+    static const struct option known[] = {
+        {"config", required_argument, NULL, 'c'},
+        {"set", required_argument, NULL, 's'},
+        {"jobs", required_argument, NULL, 'J'},
+        {"repeat", required_argument, NULL, 'R'},
+        {"only", required_argument, NULL, 'O'},
+        {"seed", required_argument, NULL, 'S'},
+        {"junit", required_argument, NULL, 'U'},
+        {"update", no_argument, NULL, 'u'},
+        {"yes", no_argument, NULL, 'y'},
+        {"json", no_argument, NULL, 'j'},
+        {"reference", no_argument, NULL, 'r'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    int option, status = 0;
+    opterr = 0;
+    optind = 0; /* glibc: from the start, whoever parsed before */
+    while (status == 0 && (option = getopt_long(argc, argv, ":hs:", known, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            o->config = optarg;
+            break;
+        case 's':
+            if (o->set_count == SETS_MAX) {
+                return usage("too many --set", "");
+            }
+            o->set[o->set_count++] = optarg;
+            break;
+        case 'J':
+            status = take_number("--jobs", optarg, JOBS_MAX, &o->jobs);
+            break;
+        case 'R':
+            status = take_number("--repeat", optarg, REPEAT_MAX, &o->repeat);
+            break;
+        case 'O':
+            o->only = optarg;
+            break;
+        case 'S':
+            status = check_seed(optarg);
+            o->seed = optarg;
+            break;
+        case 'U':
+            o->junit = optarg;
+            break;
+        case 'u':
+            o->update = true;
+            break;
+        case 'y':
+            o->yes = true;
+            break;
+        case 'j':
+            o->json = true;
+            break;
+        case 'r':
+            o->reference = true;
+            break;
+        case 'h':
+            o->help = true;
+            return 0;
+        case ':':
+            return usage("a value is missing after ", argv[optind - 1]);
+        default:
+            return usage("unknown option ", argv[optind - 1]);
+        }
+    }
+    o->paths = argv + optind;
+    return status;
+}
+
+static int check_options(const options *o)
+{
+    if (o->paths[0] == NULL) {
+        return usage("no scenario: name an INI file or a folder of some", "");
+    }
+    if (o->yes && !o->update) {
+        return usage("--yes goes with --update", "");
+    }
+    if (o->update && o->repeat > 1) {
+        return usage("--update and --repeat exclude each other", "");
+    }
+    if (o->update && !o->yes && (o->json || isatty(STDIN_FILENO) != 1)) {
+        return usage("--update asks, and there is no terminal to ask: add --yes", "");
+    }
+    return 0;
+}
+
+/* ---- what is to be run */
+
+static void note(void *user, const char *text)
+{
+    (void)user;
+    fprintf(stderr, "kiln: warning: %s\n", text);
+}
+
+static bool wanted(const session *s, const kiln_scenario *scenario)
+{
+    const char *name = kiln_scenario_text(scenario, KILN_SCENARIO_NAME);
+    return s->o.only == NULL || fnmatch(s->o.only, scenario->id, 0) == 0 ||
+           (name != NULL && fnmatch(s->o.only, name, 0) == 0);
+}
+
+static int read_scenarios(session *s, kiln_error *err)
+{
+    for (char **path = s->o.paths; *path != NULL; path++) {
+        int rc = kiln_scenarios_read(&s->scenarios, *path, err);
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+static int prepare(session *s, const kiln_config *config, kiln_error *err)
+{
+    s->tasks = calloc(s->scenarios.count + 1, sizeof(*s->tasks));
+    if (s->tasks == NULL) {
+        return kiln_error_set(err, ENOMEM, "out of memory");
+    }
+    for (size_t i = 0; i < s->scenarios.count; i++) {
+        const kiln_scenario *scenario = s->scenarios.list[i];
+        if (wanted(s, scenario)) {
+            int rc =
+                kiln_task_prepare(&s->tasks[s->count++], scenario, config, note, NULL, err);
+            if (rc < 0) {
+                return rc;
+            }
+        }
+    }
+    return s->count > 0
+               ? 0
+               : kiln_error_set(err, ENOENT, "eval: no scenario's name fits --only \"%s\"",
+                                s->o.only);
+}
+
+/* Each backend that has a `seed` is given ours, unless the user says another. */
+static int add_seeds(session *s, kiln_config *config, const kiln_paths *paths, char ***made)
+{
+    auto_json json_t *plugins = kiln_plugins_inspect(config, paths);
+    size_t i, k, count = 0;
+    json_t *plugin, *option;
+    *made = calloc(json_array_size(plugins) + 1, sizeof(**made));
+    if (*made == NULL) {
+        return -ENOMEM;
+    }
+    json_array_foreach(plugins, i, plugin)
+    {
+        json_array_foreach(json_object_get(plugin, "options"), k, option)
+        {
+            if (strcmp(json_string_value(option), "seed") == 0 &&
+                asprintf(&(*made)[count], "backend %s.seed=%s",
+                         json_string_value(json_object_get(plugin, "name")), s->o.seed) >= 0) {
+                count++;
+            }
+        }
+    }
+    if (s->o.set_count + count > SETS_MAX * 2) {
+        return -E2BIG;
+    }
+    memmove(s->o.set + count, s->o.set, s->o.set_count * sizeof(*s->o.set));
+    for (i = 0; i < count; i++) {
+        s->o.set[i] = (*made)[i];
+    }
+    s->o.set_count += count;
+    return 0;
+}
+
+/* ---- what comes of it */
+
+static void write_out(session *s, const char *text, size_t length)
+{
+    kiln_terminal_hide_progress(&s->terminal);
+    if (!s->gone && kiln_write_all(STDOUT_FILENO, text, length) < 0) {
+        s->gone = true;
+        kiln_suite_cancel(s->suite);
+    }
+}
+
+static bool ask(session *s, const char *name)
+{
+    char answer[16];
+    kiln_terminal_hide_progress(&s->terminal);
+    fprintf(stderr, "Make this the canonical bundle of \"%s\"? [y/N] ", name);
+    return fgets(answer, sizeof(answer), stdin) != NULL &&
+           (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+/* The canonical bundle becomes what was made, when that was shown and is wanted. */
+static void update(session *s, size_t index, json_t *outcome, const char *bundle)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    const char *expected = kiln_scenario_text(s->tasks[index].scenario, KILN_SCENARIO_EXPECTED);
+    const char *name = json_string_value(json_object_get(outcome, "name"));
+    if (bundle == NULL || !json_is_true(json_object_get(outcome, "ran")) ||
+        (!s->o.yes && !ask(s, name))) {
+        return;
+    }
+    if (kiln_accept(bundle, expected, &err) < 0) {
+        kiln_terminal_note(&s->terminal, "eval: --update: %s", err.text);
+        s->engine_failed = true;
+        return;
+    }
+    json_object_set_new(outcome, "updated", json_true());
+    s->updated++;
+    kiln_terminal_note(&s->terminal, "%s: canonical bundle updated", expected);
+}
+
+static void on_scenario(void *user, size_t index, json_t *outcome, const char *bundle)
+{
+    session *s = user;
+    auto_buffer kiln_buffer text = KILN_BUFFER_INIT;
+    bool passed = json_is_true(json_object_get(outcome, "passed"));
+    s->passed += passed;
+    json_array_append(s->outcomes, outcome);
+    if (!s->o.json && kiln_report_tap(&text, json_array_size(s->outcomes), outcome) == 0) {
+        write_out(s, text.data, text.length);
+    }
+    if (!passed && s->o.update && s->interrupt == 0) {
+        update(s, index, outcome, bundle);
+    }
+}
+
+static void on_done(void *user)
+{
+    session *s = user;
+    s->suite = NULL;
+    uv_stop(&s->loop);
+}
+
+static void on_tick(uv_timer_t *ticker)
+{
+    session *s = ticker->data;
+    char line[160];
+    size_t over;
+    const char *running;
+    if (s->suite != NULL) {
+        kiln_suite_progress(s->suite, &over, &running);
+        snprintf(line, sizeof(line), "%zu of %zu %.100s", over, s->count,
+                 running != NULL ? running : "");
+        kiln_terminal_progress(&s->terminal, line);
+    }
+}
+
+/* The first signal lets what runs end, the second ends us. */
+static void on_signal(uv_signal_t *handle, int number)
+{
+    session *s = handle->data;
+    s->interrupt = number;
+    uv_signal_stop(handle);
+    if (s->suite != NULL) {
+        kiln_suite_cancel(s->suite);
+    }
+}
+
+static int run_suite(session *s, kiln_error *err)
+{
+    const kiln_suite_spec spec = {
+        .loop = &s->loop,
+        .engine = s->engine,
+        .tasks = s->tasks,
+        .count = s->count,
+        .jobs = (unsigned)s->o.jobs,
+        .repeat = (unsigned)s->o.repeat,
+        .seed = s->o.seed,
+        .folder = s->folder,
+        .on_scenario = on_scenario,
+        .on_done = on_done,
+        .user = s,
+    };
+    int rc = kiln_suite_start(&spec, &s->suite, err);
+    if (rc == 0 && s->terminal.tty[KILN_STDERR]) {
+        uv_timer_start(&s->ticker, on_tick, 200, 200);
+    }
+    while (rc == 0 && s->suite != NULL) {
+        if (uv_run(&s->loop, UV_RUN_DEFAULT) == 0 && s->suite != NULL) {
+            rc = kiln_error_set(err, EIO,
+                                "eval: the engine lost a scenario: nothing is left "
+                                "to wait for");
+        }
+    }
+    kiln_terminal_hide_progress(&s->terminal);
+    return rc;
+}
+
+static int write_junit(const session *s, kiln_error *err)
+{
+    auto_buffer kiln_buffer text = KILN_BUFFER_INIT;
+    if (s->o.junit == NULL) {
+        return 0;
+    }
+    if (kiln_report_junit(&text, s->outcomes) < 0) {
+        return kiln_error_set(err, ENOMEM, "out of memory");
+    }
+    auto_close int fd = open(s->o.junit, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    int rc = fd < 0 ? -errno : kiln_write_all(fd, text.data, text.length);
+    return rc < 0 ? kiln_error_errno(err, rc, "--junit %s", s->o.junit) : 0;
+}
+
+static int conclude(session *s, kiln_error *err)
+{
+    auto_buffer kiln_buffer text = KILN_BUFFER_INIT;
+    size_t failed = json_array_size(s->outcomes) - s->passed;
+    if (s->o.json) {
+        auto_json json_t *all = json_pack("{s:b, s:I, s:I, s:O}", "success",
+                                          failed == 0 && s->interrupt == 0 && !s->engine_failed,
+                                          "passed", (json_int_t)s->passed, "failed",
+                                          (json_int_t)failed, "scenarios", s->outcomes);
+        if (all == NULL || kiln_json_write(all, JSON_INDENT(1), &text) < 0) {
+            return kiln_error_set(err, ENOMEM, "out of memory");
+        }
+        kiln_buffer_append(&text, "\n", 1);
+    } else {
+        kiln_buffer_printf(&text, "1..%zu\n# %zu passed, %zu failed%s", s->count, s->passed,
+                           failed, s->interrupt != 0 ? ", interrupted" : "");
+        if (s->updated > 0) {
+            kiln_buffer_printf(&text, ", %zu updated", s->updated);
+        }
+        kiln_buffer_append(&text, "\n", 1);
+    }
+    write_out(s, text.data, text.length);
+    return write_junit(s, err);
+}
+
+/* ---- beginning and end */
+
+static int open_loop(session *s, kiln_error *err)
+{
+    static const int numbers[] = {SIGINT, SIGTERM};
+    const char *base = getenv("TMPDIR");
+    signal(SIGPIPE, SIG_IGN);
+    if (uv_loop_init(&s->loop) < 0) {
+        return kiln_error_set(err, ENOMEM, "cannot make an event loop");
+    }
+    uv_timer_init(&s->loop, &s->ticker);
+    s->ticker.data = s;
+    uv_unref((uv_handle_t *)&s->ticker);
+    for (int i = 0; i < 2; i++) {
+        uv_signal_init(&s->loop, &s->signals[i]);
+        s->signals[i].data = s;
+        uv_signal_start(&s->signals[i], on_signal, numbers[i]);
+        uv_unref((uv_handle_t *)&s->signals[i]);
+    }
+    if (asprintf(&s->folder, "%s/kiln-eval-XXXXXX",
+                 base != NULL && base[0] == '/' ? base : "/tmp") < 0) {
+        s->folder = NULL;
+        return kiln_error_set(err, ENOMEM, "out of memory");
+    }
+    if (mkdtemp(s->folder) == NULL) {
+        int failure = errno;
+        kiln_error_errno(err, failure, "%s", s->folder);
+        free(kiln_steal(s->folder));
+        return err->code;
+    }
+    return 0;
+}
+
+static void close_loop(session *s)
+{
+    uv_close((uv_handle_t *)&s->ticker, NULL);
+    for (int i = 0; i < 2; i++) {
+        uv_close((uv_handle_t *)&s->signals[i], NULL);
+    }
+    uv_run(&s->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&s->loop);
+    if (s->folder != NULL) {
+        kiln_folder_remove(s->folder);
+    }
+    free(s->folder);
+}
+
+static int run_with_engine(session *s, kiln_config *config, const kiln_paths *paths)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    int status = KILN_EXIT_ENGINE;
+    int rc = open_loop(s, &err);
+    if (rc < 0) {
+        kiln_config_free(config);
+    } else {
+        rc = kiln_engine_open(&s->loop, config, paths, NULL, &s->engine, &err);
+        status = rc < 0 ? kiln_open_failure_status(rc) : status;
+    }
+    rc = rc < 0 ? rc : run_suite(s, &err);
+    if (s->engine != NULL) {
+        kiln_engine_close(s->engine);
+    }
+    rc = rc < 0 ? rc : conclude(s, &err);
+    close_loop(s);
+    if (rc < 0) {
+        return complain(&err, status);
+    }
+    if (s->interrupt != 0 || s->gone) {
+        return KILN_EXIT_SIGNAL + (s->interrupt != 0 ? s->interrupt : SIGPIPE);
+    }
+    return s->engine_failed                     ? KILN_EXIT_ENGINE
+           : s->passed + s->updated == s->count ? KILN_EXIT_OK
+                                                : KILN_EXIT_FAILURE;
+}
+
+static int run_session(session *s)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    kiln_config *config;
+    kiln_paths paths;
+    char **made = NULL;
+    int status;
+    if (read_scenarios(s, &err) < 0) {
+        return complain(&err, KILN_EXIT_USAGE);
+    }
+    /* Twice: looking at the plugins declares their options. */
+    if (kiln_setup(s->o.config, s->o.set, &paths, &config, NULL, &status, &err) < 0) {
+        return complain(&err, status);
+    }
+    int rc = add_seeds(s, config, &paths, &made);
+    kiln_config_free(config);
+    if (rc < 0) {
+        kiln_error_errno(&err, rc, "eval");
+        status = complain(&err, KILN_EXIT_ENGINE);
+    } else if (kiln_setup(s->o.config, s->o.set, &paths, &config, NULL, &status, &err) < 0) {
+        complain(&err, status);
+    } else if (prepare(s, config, &err) < 0) {
+        kiln_config_free(config);
+        status = complain(&err, KILN_EXIT_USAGE);
+    } else {
+        status = run_with_engine(s, config, &paths);
+    }
+    for (char **at = made; at != NULL && *at != NULL; at++) {
+        free(*at);
+    }
+    free(made);
+    return status;
+}
+
+static int print_reference(void)
+{
+    auto_free char *text = kiln_scenarios_reference();
+    return text != NULL && fputs(text, stdout) >= 0 && fflush(stdout) == 0 ? KILN_EXIT_OK
+                                                                           : KILN_EXIT_ENGINE;
+}
+
+static int run(int argc, char **argv)
+{
+    session s = {.scenarios = KILN_SCENARIOS_INIT};
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    s.o.jobs = cpus > 0 && cpus < JOBS_MAX ? cpus : 1;
+    s.o.repeat = 1;
+    s.o.seed = "0";
+    int status = read_options(argc, argv, &s.o);
+    if (status != 0) {
+        return status;
+    }
+    if (s.o.help || s.o.reference) {
+        if (s.o.reference && !s.o.help) {
+            return print_reference();
+        }
+        return fputs(help, stdout) >= 0 && fflush(stdout) == 0 ? KILN_EXIT_OK
+                                                               : KILN_EXIT_ENGINE;
+    }
+    status = check_options(&s.o);
+    if (status != 0) {
+        return status;
+    }
+    kiln_terminal_init(&s.terminal);
+    s.outcomes = json_array();
+    status = run_session(&s);
+    for (size_t i = 0; i < s.count; i++) {
+        kiln_task_free(&s.tasks[i]);
+    }
+    free(s.tasks);
+    kiln_scenarios_free(&s.scenarios);
+    json_decref(s.outcomes);
+    return status;
+}
+
+const kiln_command kiln_command_eval = {
+    "eval",
+    "runs scenarios, which pass if they make the canonical files",
+    run,
+};
