@@ -3,6 +3,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "cli/check_connections.h"
 #include "cli/report.h"
 #include "cli/reporting.h"
 #include "cli/setup.h"
@@ -17,7 +18,7 @@ static const char help[] =
     "confine, and looks for the programs of each [runtime].\n\n"
     "A runtime that is missing is told and no failure: its language is, when it is asked\n"
     "for. --json: {\"ok\",\"configuration\":{},\"plugins\":[],\"policies\":{},\"sandbox\":[],\n"
-    "\"root\",\"network\":{\"mode\",\"allow\":[]},\"runtimes\":[]}.\n\n"
+    "\"root\",\"network\":{\"mode\",\"allow\":[]},\"runtimes\":[],\"connections\":[]}.\n\n"
     "exit status: 0 everything required is there, 2 the configuration or a script is wrong,\n"
     "125 a plugin cannot be used or a required layer of confinement is missing.\n";
 
@@ -190,6 +191,20 @@ static void check_runtimes(findings *f, const kiln_config *config)
     json_object_set(f->root, "runtimes", runtimes);
 }
 
+static void add_connections(findings *f, const kiln_config *config)
+{
+    json_t *connections = kiln_check_connections(config);
+    size_t i;
+    json_t *connection;
+    json_array_foreach(connections, i, connection)
+    {
+        if (!json_is_true(json_object_get(connection, "ok"))) {
+            fault(f, KILN_EXIT_USAGE);
+        }
+    }
+    json_object_set_new(f->root, "connections", connections);
+}
+
 /* ---- for people */
 
 static const char *text_of(const json_t *object, const char *key)
@@ -302,6 +317,15 @@ static void print_findings(const findings *f)
                  there ? text_of(entry, "program") : text_of(entry, "missing"));
         print_line(there ? "ok" : "missing", text_of(entry, "language"), line);
     }
+    if (json_array_size(json_object_get(f->root, "connections")) > 0) {
+        printf("connections\n");
+    }
+    json_array_foreach(json_object_get(f->root, "connections"), i, entry)
+    {
+        bool fine = json_is_true(json_object_get(entry, "ok"));
+        print_line(fine ? "ok" : "FAULT", text_of(entry, "name"),
+                   text_of(entry, fine ? "endpoint" : "error"));
+    }
 }
 
 /* Two configurations are loaded: the plugins' report and the engine each declare options
@@ -330,6 +354,7 @@ static void find_out(findings *f, const kiln_reporting_options *options)
     add_root(f, config);
     add_network(f, config);
     check_runtimes(f, config);
+    add_connections(f, config);
     kiln_config_free(config);
 }
 

@@ -440,11 +440,18 @@ static int conclude(session *s, kiln_error *err)
 
 /* ---- beginning and end */
 
+/* Not SIG_IGN: that would be inherited by every program that we start. */
+static void on_broken_pipe(int number)
+{
+    (void)number;
+}
+
 static int open_loop(session *s, kiln_error *err)
 {
     static const int numbers[] = {SIGINT, SIGTERM};
     const char *base = getenv("TMPDIR");
-    signal(SIGPIPE, SIG_IGN);
+    struct sigaction action = {.sa_handler = on_broken_pipe, .sa_flags = SA_RESTART};
+    sigaction(SIGPIPE, &action, NULL);
     if (uv_loop_init(&s->loop) < 0) {
         return kiln_error_set(err, ENOMEM, "cannot make an event loop");
     }

@@ -247,7 +247,9 @@ int kiln_source_gather(kiln_run_options *options, const kiln_config *config,
     }
     for (const char *const *input = options->inputs; *input != NULL; input++) {
         if (kiln_inputs_add(&gathered->inputs, config, *input, NULL, err) < 0) {
-            return kiln_error_wrap(err, "-i %s", *input);
+            /* What a wrong address holds may be a password: its own text says enough. */
+            return kiln_error_wrap(err, "-i%s%s", kiln_origin_is(*input) ? "" : " ",
+                                   kiln_origin_is(*input) ? "" : *input);
         }
     }
     return 0;

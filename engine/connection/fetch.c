@@ -1,7 +1,6 @@
 #include "connection/fetch.h"
 
 #include "base/cleanup.h"
-#include "base/log.h"
 #include "base/write.h"
 #include "connection/arn.h"
 #include "connection/cache.h"
@@ -283,7 +282,25 @@ static void want_commit(kiln_fetch *fetch)
     start_git(fetch, NULL, false, words, NULL, 4096, on_begun);
 }
 
-/* The host does not answer: what its name meant last will do, and is told. */
+/* What git (and curl in it) says when there is nobody to talk to. A host that refuses is
+ * another matter: what is in the cache is not for whoever it sends away. */
+static bool unreachable(const kiln_program_end *end)
+{
+    static const char *const words[] = {
+        "Could not resolve", "Failed to connect", "Could not connect",
+        "Couldn't connect",  "timed out",         "Connection reset",
+        "unreachable",       "early EOF",         "Empty reply",
+        "transfer closed",   "returned error: 5", "hung up unexpectedly",
+    };
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (strstr(end->complaint, words[i]) != NULL) {
+            return true;
+        }
+    }
+    return end->timed_out;
+}
+
+/* What the name meant last will do, and is told. */
 static bool go_offline(kiln_fetch *fetch, const kiln_error *why)
 {
     char path[KILN_CACHE_PATH_MAX];
@@ -297,7 +314,9 @@ static bool go_offline(kiln_fetch *fetch, const kiln_error *why)
              "%.12s",
              fetch->section, fetch->origin.repository, why->text, fetch->origin.ref,
              fetch->commit);
-    kiln_log(KILN_LOG_WARNING, "connection", "%s", fetch->notice);
+    /* Reading what is here has its own time. */
+    fetch->deadline = uv_now(fetch->loop) +
+                      kiln_config_duration(fetch->config, fetch->section, "timeout");
     return true;
 }
 
@@ -330,7 +349,7 @@ static void on_refs(kiln_fetch *fetch, kiln_program_end *end)
 {
     kiln_error err = KILN_ERROR_INIT;
     if (failed(fetch, end, "asking the host", &err)) {
-        if (!go_offline(fetch, &err)) {
+        if (!unreachable(end) || !go_offline(fetch, &err)) {
             fail(fetch, &err);
             return;
         }

@@ -227,6 +227,21 @@ static int spawn(uv_loop_t *loop, kiln_program *program, const kiln_program_spec
     return rc;
 }
 
+/* A program may end without having read its input. Not SIG_IGN: that would be inherited by
+ * every program that we start. */
+static void on_broken_pipe(int number)
+{
+    (void)number;
+}
+
+static void survive_broken_pipes(void)
+{
+    struct sigaction action = {.sa_handler = on_broken_pipe, .sa_flags = SA_RESTART}, old;
+    if (sigaction(SIGPIPE, NULL, &old) == 0 && old.sa_handler == SIG_DFL) {
+        sigaction(SIGPIPE, &action, NULL);
+    }
+}
+
 int kiln_program_start(uv_loop_t *loop, const kiln_program_spec *spec,
                        void (*done)(void *user, kiln_program_end *end), void *user,
                        kiln_program **out, kiln_error *err)
@@ -239,6 +254,7 @@ int kiln_program_start(uv_loop_t *loop, const kiln_program_spec *spec,
         free(program);
         return kiln_error_set(err, ENOMEM, "out of memory");
     }
+    survive_broken_pipes();
     program->output_max = spec->output_max;
     uv_timer_init(loop, &program->timer);
     program->timer.data = program->process.data = program->write.data = program;
@@ -262,13 +278,15 @@ int kiln_program_start(uv_loop_t *loop, const kiln_program_spec *spec,
     }
     uv_read_start((uv_stream_t *)&program->pipes[1], on_alloc, on_read);
     uv_read_start((uv_stream_t *)&program->pipes[2], on_alloc, on_read);
-    if (spec->input_length > 0) {
+    if (spec->input_length == 0) {
+        uv_close((uv_handle_t *)&program->pipes[0], on_closed);
+    } else {
         memcpy(program->input, spec->input, spec->input_length);
-    }
-    uv_buf_t buffer = uv_buf_init(program->input, (unsigned)spec->input_length);
-    if (uv_write(&program->write, (uv_stream_t *)&program->pipes[0], &buffer, 1, on_written) <
-        0) {
-        on_written(&program->write, 0);
+        uv_buf_t buffer = uv_buf_init(program->input, (unsigned)spec->input_length);
+        if (uv_write(&program->write, (uv_stream_t *)&program->pipes[0], &buffer, 1,
+                     on_written) < 0) {
+            on_written(&program->write, 0);
+        }
     }
     *out = program;
     return 0;
