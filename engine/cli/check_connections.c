@@ -51,8 +51,7 @@ static json_t *check_one(const kiln_config *config, const char *name, bool git)
                             helper[0]);
     }
     json_t *entry = json_pack("{s:s, s:b, s:s, s:b}", "name", name, "ok", rc == 0, "endpoint",
-                              url, "credential_helper",
-                              helper != NULL);
+                              url, "credential_helper", helper != NULL);
     if (rc < 0) {
         json_object_set_new(entry, "error", json_string(err.text));
     }

@@ -287,10 +287,9 @@ static void want_commit(kiln_fetch *fetch)
 static bool unreachable(const kiln_program_end *end)
 {
     static const char *const words[] = {
-        "Could not resolve", "Failed to connect", "Could not connect",
-        "Couldn't connect",  "timed out",         "Connection reset",
-        "unreachable",       "early EOF",         "Empty reply",
-        "transfer closed",   "returned error: 5", "hung up unexpectedly",
+        "Could not resolve", "Failed to connect", "Could not connect", "Couldn't connect",
+        "timed out",         "Connection reset",  "unreachable",       "early EOF",
+        "Empty reply",       "transfer closed",   "returned error: 5", "hung up unexpectedly",
     };
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         if (strstr(end->complaint, words[i]) != NULL) {
@@ -315,8 +314,8 @@ static bool go_offline(kiln_fetch *fetch, const kiln_error *why)
              fetch->section, fetch->origin.repository, why->text, fetch->origin.ref,
              fetch->commit);
     /* Reading what is here has its own time. */
-    fetch->deadline = uv_now(fetch->loop) +
-                      kiln_config_duration(fetch->config, fetch->section, "timeout");
+    fetch->deadline =
+        uv_now(fetch->loop) + kiln_config_duration(fetch->config, fetch->section, "timeout");
     return true;
 }
 
