@@ -17,9 +17,9 @@
 static const kiln_worker_host *host;
 static PyObject *run_start, *run_execute, *run_analyze; /* functions of session.py */
 static PyObject *run_rehearsal, *run_forget;
-static PyObject *analysis;                              /* owns analyze's last answer */
-static unsigned failures;                               /* of the runner, in a row */
-static PyThreadState *thread;                           /* while the GIL is given back */
+static PyObject *analysis;    /* owns analyze's last answer */
+static unsigned failures;     /* of the runner, in a row */
+static PyThreadState *thread; /* while the GIL is given back */
 
 static void log_exception(const char *what)
 {
