@@ -512,7 +512,7 @@ bool kiln_cgroup_keeps_cpus(const kiln_cgroup *group)
 bool kiln_cgroup_begin(kiln_cgroup *group, kiln_cgroup_usage *usage)
 {
     kiln_cgroup_meter_reset(&group->meter);
-    kiln_cgroup_meter_read(&group->meter, usage);
+    kiln_cgroup_meter_begin(&group->meter, usage);
     return group->meter.memory_resets;
 }
 

@@ -71,15 +71,33 @@ static bool read_first(int fd, uint64_t *value, bool *named)
     return end != at;
 }
 
+static void read_cpu(const kiln_cgroup_meter *meter, kiln_cgroup_usage *usage)
+{
+    bool v2 = false;
+    uint64_t value = 0;
+    if (read_first(meter->cpu, &value, &v2)) {
+        /* cpuacct.usage counts nanoseconds, cpu.stat microseconds. */
+        usage->cpu_ms = (double)value / (v2 ? 1e3 : 1e6);
+    }
+}
+
+void kiln_cgroup_meter_begin(const kiln_cgroup_meter *meter, kiln_cgroup_usage *usage)
+{
+    bool v2;
+    uint64_t value = 0;
+    *usage = (kiln_cgroup_usage){.cpu_ms = -1};
+    read_cpu(meter, usage);
+    if (!meter->memory_resets && read_first(meter->memory, &value, &v2)) {
+        usage->max_memory_bytes = value;
+    }
+}
+
 void kiln_cgroup_meter_read(const kiln_cgroup_meter *meter, kiln_cgroup_usage *usage)
 {
     bool v2 = false;
     uint64_t value = 0;
     *usage = (kiln_cgroup_usage){.cpu_ms = -1};
-    if (read_first(meter->cpu, &value, &v2)) {
-        /* cpuacct.usage counts nanoseconds, cpu.stat microseconds. */
-        usage->cpu_ms = (double)value / (v2 ? 1e3 : 1e6);
-    }
+    read_cpu(meter, usage);
     if (read_first(meter->memory, &value, &v2)) {
         usage->max_memory_bytes = value;
     }

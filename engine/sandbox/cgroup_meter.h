@@ -16,6 +16,8 @@ void kiln_cgroup_meter_open(kiln_cgroup_meter *meter, int group, bool unified, u
 void kiln_cgroup_meter_close(kiln_cgroup_meter *meter);
 /* The peak of memory begins anew, if the kernel can do that. */
 void kiln_cgroup_meter_reset(kiln_cgroup_meter *meter);
+/* After a reset: fills cpu_ms, and max_memory_bytes where it did not begin anew. */
+void kiln_cgroup_meter_begin(const kiln_cgroup_meter *meter, kiln_cgroup_usage *usage);
 /* Fills cpu_ms, max_memory_bytes, max_processes. */
 void kiln_cgroup_meter_read(const kiln_cgroup_meter *meter, kiln_cgroup_usage *usage);
 

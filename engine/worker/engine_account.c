@@ -143,6 +143,7 @@ static void end_counting(kiln_sandbox *sandbox, kiln_account *account)
     sandbox->account.oom_kills = hits.oom_kills;
     sandbox->account.pids_refused = hits.pids_refused;
     account->cpus_kept = kiln_cgroup_keeps_cpus(sandbox->cgroup);
+    sandbox->account.kept = true;
 }
 
 void kiln_sandbox_account_end(kiln_sandbox *sandbox, kiln_account *account)

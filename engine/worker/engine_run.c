@@ -128,6 +128,13 @@ static kiln_fullness fullness(const kiln_sandbox *sandbox)
 
 void kiln_run_forget_hits(kiln_run *run, kiln_sandbox *sandbox)
 {
+    if (sandbox->account.kept) { /* the last execution's end has just looked at it all */
+        run->before.oom_kills = sandbox->account.oom_kills;
+        run->before.pids_refused = sandbox->account.pids_refused;
+        run->fullness.disk = sandbox->account.disk_full;
+        run->fullness.files = sandbox->account.files_full;
+        return;
+    }
     if (sandbox->cgroup != NULL) {
         kiln_cgroup_usage now;
         kiln_cgroup_read_hits(sandbox->cgroup, &now);

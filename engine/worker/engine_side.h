@@ -83,6 +83,7 @@ struct kiln_sandbox {
         double cpu_from_ms;
         uint64_t peak_from;
         bool peak_is_fresh;
+        bool kept; /* what was last seen, below, is what a next execution finds */
         uint64_t oom_kills, pids_refused; /* as last seen */
         bool disk_full, files_full;       /* likewise */
         pid_t pid;                        /* the supervisor's, once it was needed */
