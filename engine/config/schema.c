@@ -114,6 +114,22 @@ static const kiln_key chain_keys[] = {
      "audit deny route imports retry",
      "The policies, the outermost first; the last one's next() runs the backend. Empty: none.",
      0, 0, NULL},
+    {"burst", KILN_OPTION_DURATION, 0, "50ms",
+     "CPU time that its scripts may take without a pause: as long the engine does nothing "
+     "else.",
+     5, 10000, NULL},
+    {"total", KILN_OPTION_DURATION, 0, "500ms",
+     "CPU time that they may take in one execution; what they wait for is not counted.", 5,
+     3600000, NULL},
+    {"memory", KILN_OPTION_SIZE, 0, "32M",
+     "Memory of its Lua state. Code and input that pass through are not counted.", 4 * MIB,
+     2048 * MIB, NULL},
+    {"awaits", KILN_OPTION_INTEGER, 0, "1000",
+     "How often its scripts may wait for something in one execution: next, kiln.run, "
+     "kiln.sleep.",
+     1, 1000000, NULL},
+    {"results", KILN_OPTION_SIZE, 0, "64M",
+     "Size of all results that its scripts get to see in one execution.", 64 << 10, PIB, NULL},
     {NULL, 0, 0, NULL, NULL, 0, 0, NULL},
 };
 

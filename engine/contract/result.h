@@ -38,6 +38,7 @@ typedef struct kiln_result {
     uint64_t disk_bytes; /* in the session's file system, at the end */
     bool has_disk;
     double compile_ms; /* < 0: no compile phase */
+    bool streamed;     /* the caller has had the outputs as they came; not in JSON */
 } kiln_result;
 
 /* One reference, status unavailable; NULL: out of memory. */

@@ -37,6 +37,7 @@ struct kiln_execution {
     uint64_t started_ns; /* monotonic */
     unsigned cancels;
     bool starting; /* still inside kiln_execute */
+    bool *gone;    /* set when it is freed; somebody's own, or NULL */
     uv_timer_t *deferred;
 };
 
@@ -52,12 +53,14 @@ void kiln_core_network_close(kiln_engine *engine);
 /* run.c */
 /* As kiln_policy_host.run. */
 void kiln_core_run_start(kiln_execution *execution, const kiln_request *request,
-                         const char *backend, void (*done)(void *user, kiln_result *result),
-                         void *user, kiln_core_run **handle);
+                         const char *backend, bool live,
+                         void (*done)(void *user, kiln_result *result), void *user,
+                         kiln_core_run **handle);
 /* Its `done` will not be called; it ends by itself. */
 void kiln_core_run_cancel(kiln_core_run *run);
-/* Asks, or with `force` kills. */
-void kiln_core_run_interrupt(kiln_core_run *run, bool force);
+/* Asks every run of the execution to stop, or with `force` kills them. The execution may be
+ * over, and freed, when this returns. */
+void kiln_core_runs_interrupt(kiln_execution *execution, bool force);
 /* A result with the execution's identity, status unavailable. */
 kiln_result *kiln_execution_result(kiln_execution *execution);
 
@@ -75,6 +78,13 @@ void kiln_core_apply_limits(kiln_result *result, const kiln_account *account,
                             const kiln_limits *limits, int error_number);
 /* The "errno" of an error event, 0: none. */
 int kiln_core_error_number(const kiln_event *event);
+
+/* execute.c: a run has left the list: the last one's end may be what a chain that has
+ * answered already waits for. */
+void kiln_execution_run_over(kiln_execution *execution);
+
+/* replay.c: the outputs of a result that the caller has not seen as they came. */
+void kiln_execution_replay(const kiln_execution *execution, const kiln_result *result);
 
 /* collect.c: what the session's file system and the outputs hold, as output files. */
 void kiln_core_run_collect(kiln_execution *execution, kiln_result *result, int root_fd,

@@ -296,6 +296,11 @@ json_t *kiln_engine_policies(const kiln_engine *engine)
     return kiln_policies_to_json(engine->policies);
 }
 
+json_t *kiln_engine_metrics(const kiln_engine *engine)
+{
+    return kiln_policies_metrics(engine->policies);
+}
+
 json_t *kiln_plugins_inspect(kiln_config *config, const kiln_paths *paths)
 {
     const char *directory = kiln_config_string(config, "engine", "plugins");

@@ -50,6 +50,7 @@ const char *kiln_session_id(const kiln_session *session);
 
 typedef struct kiln_execute_options {
     const char *chain;    /* NULL: the default */
+    const char *client;   /* who asks, for policies that count by client; NULL: unknown */
     int out_fd;           /* directory for output files, -1: only told, not kept */
     const char *out_path; /* its name, for output_files[].path */
     /* Outputs as they come, text already made valid UTF-8; may be NULL. */
@@ -74,6 +75,8 @@ void kiln_execution_cancel(kiln_execution *execution);
 json_t *kiln_engine_plugins(const kiln_engine *engine);
 /* [{"chain","policies":[{"name","script","options":{}}]}]. New reference. */
 json_t *kiln_engine_policies(const kiln_engine *engine);
+/* What the policies have counted by kiln.metric: policy/metric.h. New reference. */
+json_t *kiln_engine_metrics(const kiln_engine *engine);
 /* For `kiln plugins` and `kiln check`, without an engine and with every plugin's own
  * error: [{"name","file","version","abi","summary","capabilities":[],
  * "languages":[],"options":[],"error":null|""}]. New reference. */

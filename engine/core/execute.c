@@ -15,6 +15,9 @@ static void free_timer(uv_handle_t *handle)
 
 static void free_execution(kiln_execution *execution)
 {
+    if (execution->gone != NULL) {
+        *execution->gone = true;
+    }
     if (execution->deferred != NULL) {
         uv_close((uv_handle_t *)execution->deferred, free_timer);
     }
@@ -61,6 +64,9 @@ static void report(kiln_execution *execution)
 {
     kiln_execute_options options = execution->options;
     kiln_result *result = kiln_result_ref(execution->result);
+    if (!result->streamed) {
+        kiln_execution_replay(execution, result);
+    }
     leave(execution);
     free_execution(execution);
     if (options.on_done != NULL) {
@@ -74,16 +80,31 @@ static void report_deferred(uv_timer_t *timer)
     report(timer->data);
 }
 
-static void chain_done(void *user, kiln_result *result)
+/* When the chain has answered and nothing of the execution runs any more: what kiln.race
+ * has cancelled, too, so that the session is free for the next one. */
+static void report_when_over(kiln_execution *execution)
 {
-    kiln_execution *execution = user;
-    execution->policy_run = NULL;
-    execution->result = kiln_result_ref(result);
+    if (execution->result == NULL || execution->runs != NULL) {
+        return;
+    }
     if (execution->starting) {
         uv_timer_start(execution->deferred, report_deferred, 0, 0);
     } else {
         report(execution);
     }
+}
+
+static void chain_done(void *user, kiln_result *result)
+{
+    kiln_execution *execution = user;
+    execution->policy_run = NULL;
+    execution->result = kiln_result_ref(result);
+    report_when_over(execution);
+}
+
+void kiln_execution_run_over(kiln_execution *execution)
+{
+    report_when_over(execution);
 }
 
 void kiln_execution_note_clamped(void *user, const char *name, uint64_t asked, uint64_t given)
@@ -176,6 +197,7 @@ int kiln_execute(kiln_session *session_, kiln_request *request,
     const kiln_policy_context context = {
         .session_id = session->base.id,
         .execution_id = session->context.execution_id,
+        .client = options->client,
         .execution_count = session->execution_count,
         .consecutive_failures = session->consecutive_failures,
         .decisions = execution->decisions,
@@ -199,6 +221,6 @@ void kiln_execution_cancel(kiln_execution *execution)
         kiln_policies_cancel(execution->policy_run);
     }
     if (running) {
-        kiln_core_run_interrupt(execution->runs, force);
+        kiln_core_runs_interrupt(execution, force);
     }
 }

@@ -37,8 +37,8 @@ static void run_done(void *user, kiln_result *result)
 }
 
 static void host_run(void *core, void *execution_, const kiln_request *request,
-                     const char *backend, void (*done)(void *user, kiln_result *result),
-                     void *user, void **handle)
+                     const char *backend, bool live,
+                     void (*done)(void *user, kiln_result *result), void *user, void **handle)
 {
     kiln_engine *engine = core;
     kiln_execution *execution = execution_;
@@ -49,7 +49,7 @@ static void host_run(void *core, void *execution_, const kiln_request *request,
     }
     call->run_done = done;
     *handle = call; /* before it runs: it may be done, and freed, before the call returns */
-    kiln_core_run_start(execution, request, backend, run_done, call, &call->run);
+    kiln_core_run_start(execution, request, backend, live, run_done, call, &call->run);
 }
 
 static void json_done(policy_call *call, json_t *json, const char *error)

@@ -37,6 +37,8 @@ struct kiln_core_run {
     const char **env; /* the proxy, [sandbox] env, the request's: the later of a name counts */
     kiln_input input;
     run_end end;
+    bool live;      /* the caller sees its outputs as they come */
+    unsigned asked; /* the round of kiln_core_runs_interrupt that it was told in */
     unsigned refused_outputs;
     bool killed;
     int error_number;  /* errno of the error that the code raised last, 0: none */
@@ -93,8 +95,11 @@ static void finish(kiln_core_run *run)
     }
     kiln_core_run_collect(run->execution, run->result, run->root_fd, run->area, run->manifest);
     run->result->duration_ms = (double)(kiln_now_ns() - run->execution->started_ns) / 1e6;
+    run->result->streamed = run->live;
     if (run->done != NULL) {
         run->done(run->user, run->result);
+    } else {
+        kiln_execution_run_over(run->execution);
     }
     kiln_manifest_free(run->manifest);
     kiln_result_unref(run->result);
@@ -234,9 +239,25 @@ static void on_timer(uv_timer_t *timer)
     }
 }
 
-void kiln_core_run_interrupt(kiln_core_run *run, bool force)
+void kiln_core_runs_interrupt(kiln_execution *execution, bool force)
 {
-    stop(run, END_CANCEL, force);
+    bool gone = false;
+    unsigned round = execution->cancels;
+    execution->gone = &gone;
+    kiln_core_run *run = execution->runs;
+    while (run != NULL) {
+        if (run->asked == round) {
+            run = run->next;
+            continue;
+        }
+        run->asked = round;
+        stop(run, END_CANCEL, force); /* it may end in this call, and others with it */
+        if (gone) {
+            return;
+        }
+        run = execution->runs;
+    }
+    execution->gone = NULL;
 }
 
 void kiln_core_run_cancel(kiln_core_run *run)
@@ -276,7 +297,7 @@ static void on_event(void *user, const kiln_event *event)
     if (event->type == KILN_EVENT_ERROR) {
         run->error_number = kiln_core_error_number(event);
     }
-    if (options->on_event != NULL && shown.length > 0) {
+    if (options->on_event != NULL && run->live && shown.length > 0) {
         options->on_event(options->user, &shown);
     }
 }
@@ -464,8 +485,9 @@ static void free_unstarted(kiln_core_run *run)
 }
 
 void kiln_core_run_start(kiln_execution *execution, const kiln_request *request,
-                         const char *backend, void (*done)(void *user, kiln_result *result),
-                         void *user, kiln_core_run **handle)
+                         const char *backend, bool live,
+                         void (*done)(void *user, kiln_result *result), void *user,
+                         kiln_core_run **handle)
 {
     kiln_core_run *run = calloc(1, sizeof(*run));
     if (run != NULL) {
@@ -481,6 +503,7 @@ void kiln_core_run_start(kiln_execution *execution, const kiln_request *request,
     }
     run->done = done;
     run->user = user;
+    run->live = live;
     run->next = execution->runs;
     execution->runs = run;
     *handle = run;

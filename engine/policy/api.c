@@ -11,8 +11,7 @@
 
 enum { REASON_MAX = 4096 };
 
-/* Raises err at the policy's line: below are this C function and the glue. */
-static int raise_text(lua_State *L, const kiln_error *err)
+int kiln_api_raise(lua_State *L, const kiln_error *err)
 {
     luaL_where(L, 2);
     lua_pushstring(L, err->text);
@@ -30,8 +29,9 @@ static int l_start_run(lua_State *L)
     luaL_checkstack(L, KILN_CONVERT_SLOTS, NULL);
     kiln_wait *wait = kiln_wait_prepare(L, run, 1, KILN_WAIT_ONE);
     wait->type = KILN_WAIT_RUN;
+    wait->live = true;
     if (kiln_lua_to_request(L, 2, run->request, &wait->request, &err) < 0) {
-        return raise_text(L, &err);
+        return kiln_api_raise(L, &err);
     }
     if (lua_isstring(L, 1) && (wait->backend = strdup(lua_tostring(L, 1))) == NULL) {
         return luaL_error(L, "not enough memory");
@@ -72,7 +72,7 @@ static int l_start_many(lua_State *L)
     if (!lua_istable(L, 1) || lua_objlen(L, 1) == 0 || lua_objlen(L, 1) > KILN_RUN_WAITS) {
         kiln_error_set(&err, -EINVAL, "%s: a list of 1 to %d {backend, input} expected",
                        race ? "kiln.race" : "kiln.all", KILN_RUN_WAITS);
-        return raise_text(L, &err);
+        return kiln_api_raise(L, &err);
     }
     int count = (int)lua_objlen(L, 1);
     luaL_checkstack(L, KILN_CONVERT_SLOTS, NULL);
@@ -82,7 +82,7 @@ static int l_start_many(lua_State *L)
         lua_rawgeti(L, 1, i);
         int rc = take_entry(L, run, &waits[i - 1], i, &err);
         if (rc < 0) {
-            return raise_text(L, &err);
+            return kiln_api_raise(L, &err);
         }
         lua_pop(L, 1);
     }
@@ -98,7 +98,7 @@ static int l_start_sleep(lua_State *L)
     if (lua_type(L, 1) == LUA_TSTRING) {
         if (kiln_parse_duration(lua_tostring(L, 1), &milliseconds, &err) < 0) {
             kiln_error_wrap(&err, "kiln.sleep");
-            return raise_text(L, &err);
+            return kiln_api_raise(L, &err);
         }
     } else if (lua_type(L, 1) == LUA_TNUMBER && lua_tonumber(L, 1) >= 0 &&
                lua_tonumber(L, 1) < 1e12) {
@@ -107,7 +107,7 @@ static int l_start_sleep(lua_State *L)
         kiln_error_set(&err, -EINVAL,
                        "kiln.sleep: milliseconds or a duration like \"1s\" "
                        "expected");
-        return raise_text(L, &err);
+        return kiln_api_raise(L, &err);
     }
     kiln_wait *wait = kiln_wait_prepare(L, run, 1, KILN_WAIT_ONE);
     wait->type = KILN_WAIT_SLEEP;
@@ -124,7 +124,7 @@ static int l_start_analyze(lua_State *L)
     if (lua_type(L, 1) != LUA_TSTRING ||
         (lua_type(L, 2) != LUA_TSTRING && !lua_isnoneornil(L, 2))) {
         kiln_error_set(&err, -EINVAL, "kiln.analyze: code and language, two strings, expected");
-        return raise_text(L, &err);
+        return kiln_api_raise(L, &err);
     }
     const char *code = lua_tolstring(L, 1, &length);
     const char *language = lua_isnoneornil(L, 2) ? run->request->language : lua_tostring(L, 2);
@@ -149,11 +149,6 @@ static int l_start_imports(lua_State *L)
 
 /* ---------------------------------------------------------------- results and records */
 
-static const char *policy_name(const kiln_policy_run *run)
-{
-    return run->level > 0 ? run->chain->list[run->level - 1].name : run->chain->name;
-}
-
 static int refuse(lua_State *L, kiln_status status)
 {
     kiln_policy_run *run = kiln_lua_of(L)->current;
@@ -163,10 +158,12 @@ static int refuse(lua_State *L, kiln_status status)
         return luaL_error(L, "not possible here: no execution is running");
     }
     json_t *text = kiln_policy_text(reason, length, REASON_MAX);
-    kiln_result *result = text != NULL ? kiln_policy_run_refuse(run, status, policy_name(run),
-                                                                json_string_value(text), NULL)
-                                       : NULL;
+    kiln_result *result = text != NULL
+                              ? kiln_policy_run_refuse(run, status, kiln_policy_run_policy(run),
+                                                       json_string_value(text), NULL)
+                              : NULL;
     json_decref(text);
+    kiln_policy_run_note(run, kiln_status_name(status), NULL);
     return kiln_policy_run_push(L, run, result);
 }
 
@@ -196,7 +193,7 @@ static int l_decide(lua_State *L)
         return luaL_error(L, "more than %d decisions in one execution", KILN_RUN_DECISIONS);
     }
     json_t *decision = json_object();
-    if (json_object_set_new(decision, "policy", json_string(policy_name(run))) < 0 ||
+    if (json_object_set_new(decision, "policy", json_string(kiln_policy_run_policy(run))) < 0 ||
         json_object_set_new(decision, "action", kiln_policy_text(action, action_length, 128)) <
             0 ||
         json_object_set_new(decision, "detail",
@@ -205,7 +202,7 @@ static int l_decide(lua_State *L)
         json_decref(decision);
         return luaL_error(L, "not enough memory");
     }
-    json_decref(decision);
+    kiln_policy_run_note(run, "decide", decision);
     return 0;
 }
 
@@ -226,12 +223,18 @@ static int l_log(lua_State *L)
     kiln_lua *lua = kiln_lua_of(L);
     kiln_log_level level = (kiln_log_level)luaL_checkoption(L, 1, NULL, levels);
     const char *text = luaL_checkstring(L, 2);
-    const char *who = lua->current != NULL ? policy_name(lua->current)
+    const char *who = lua->current != NULL ? kiln_policy_run_policy(lua->current)
                       : lua->who != NULL   ? lua->who
                                            : "?";
     const kiln_policies *policies = ((kiln_chain *)lua->owner)->policies;
     if (policies->log != NULL) {
         policies->log(policies->log_user, levels[level], who, text);
+        return 0;
+    }
+    if (lua->current != NULL && lua->current->context.trace != NULL) {
+        json_t *shown = kiln_policy_text(text, strlen(text), REASON_MAX);
+        kiln_policy_run_note(lua->current, "log",
+                             json_pack("{s:s, s:o?}", "level", levels[level], "text", shown));
         return 0;
     }
     char subject[128];
@@ -515,5 +518,6 @@ void kiln_api_push(lua_State *L)
     }
     lua_pushliteral(L, "1.0");
     lua_setfield(L, -2, "version");
+    kiln_api_push_shared(L);
     kiln_chain_push_glue_functions(L);
 }

@@ -51,6 +51,24 @@ static void thread_release(kiln_chain *chain, kiln_thread *thread)
     free(thread);
 }
 
+const char *kiln_policy_run_policy(const kiln_policy_run *run)
+{
+    return run->level > 0 ? run->chain->list[run->level - 1].name : run->chain->name;
+}
+
+void kiln_policy_run_note(kiln_policy_run *run, const char *event, json_t *detail)
+{
+    json_t *entry =
+        run->context.trace != NULL
+            ? json_pack("{s:s, s:s}", "event", event, "policy", kiln_policy_run_policy(run))
+            : NULL;
+    if (entry != NULL) {
+        json_object_update(entry, detail);
+        json_array_append_new(run->context.trace, entry);
+    }
+    json_decref(detail);
+}
+
 lua_State *kiln_policy_run_thread(const kiln_policy_run *run)
 {
     return run->thread->L;
@@ -83,14 +101,45 @@ const kiln_result *kiln_policy_run_result(const kiln_policy_run *run,
     return run->results[box->index];
 }
 
+static size_t text_size(const json_t *json)
+{
+    size_t size = 0;
+    const char *key;
+    json_t *value;
+    size_t index;
+    if (json_is_string(json)) {
+        return json_string_length(json);
+    }
+    json_object_foreach((json_t *)(uintptr_t)json, key, value)
+    {
+        size += text_size(value);
+    }
+    json_array_foreach(json, index, value)
+    {
+        size += text_size(value);
+    }
+    return size;
+}
+
+/* About what it takes of memory. */
+static size_t result_size(const kiln_result *result)
+{
+    return sizeof(*result) + text_size(result->outputs) + text_size(result->errors);
+}
+
 int kiln_policy_run_push(lua_State *L, kiln_policy_run *run, kiln_result *result)
 {
     if (result == NULL) {
         return luaL_error(L, "not enough memory");
     }
-    if (run->result_count >= KILN_RUN_RESULTS) {
+    run->result_bytes += result_size(result);
+    if (run->result_count >= KILN_RUN_RESULTS ||
+        run->result_bytes > run->chain->budget.result_bytes) {
         kiln_result_unref(result);
-        return luaL_error(L, "more than %d results in one execution", KILN_RUN_RESULTS);
+        return run->result_count >= KILN_RUN_RESULTS
+                   ? luaL_error(L, "more than %d results in one execution", KILN_RUN_RESULTS)
+                   : luaL_error(L, "results of more than %f bytes in one execution",
+                                (lua_Number)run->chain->budget.result_bytes);
     }
     if (run->result_count % 8 == 0) {
         kiln_result **grown = reallocarray(run->results, run->result_count + 8, sizeof(*grown));
@@ -129,13 +178,15 @@ static int l_begin(lua_State *L)
     lua_pushstring(L, run->context.execution_id);
     lua_pushnumber(L, (lua_Number)run->context.execution_count);
     lua_pushnumber(L, run->context.consecutive_failures);
-    return 6;
+    lua_pushstring(L, run->context.client); /* NULL is nil */
+    return 7;
 }
 
 static int l_enter(lua_State *L)
 {
     kiln_policy_run *run = kiln_policy_run_here(L);
     run->level = (size_t)lua_tointeger(L, 1);
+    kiln_policy_run_note(run, "enter", NULL);
     return 0;
 }
 
@@ -169,7 +220,13 @@ static const char *failure_name(const char *text)
     if (strstr(text, "stack overflow") != NULL) {
         return "PolicyDepth";
     }
-    return strstr(text, "in one execution") != NULL ? "PolicyBudget" : "PolicyError";
+    if (strstr(text, "in one execution") == NULL) {
+        return "PolicyError";
+    }
+    return strstr(text, "awaits") != NULL      ? "PolicyAwaits"
+           : strstr(text, "results") != NULL   ? "PolicyResults"
+           : strstr(text, "decisions") != NULL ? "PolicyDecisions"
+                                               : "PolicyBudget";
 }
 
 /* The result in place of one that the policy at `level` failed to give. */
@@ -219,6 +276,19 @@ static const char *wrong_return(lua_State *L, int index, const kiln_policy_run *
     return NULL;
 }
 
+static void note_leaving(lua_State *L, kiln_policy_run *run, bool ok)
+{
+    const kiln_lua_result *box = ok ? kiln_lua_to_result(L, 3) : NULL;
+    const kiln_result *result = box != NULL ? kiln_policy_run_result(run, box) : NULL;
+    char text[512] = "no result";
+    if (!ok) {
+        kiln_lua_error_text(L, 3, text, sizeof(text));
+    }
+    kiln_policy_run_note(run, "leave",
+                         json_pack("{s:s}", result != NULL ? "status" : "failure",
+                                   result != NULL ? kiln_status_name(result->status) : text));
+}
+
 /* leave(level, ok, value) -> result, whether its burst was over */
 static int l_leave(lua_State *L)
 {
@@ -228,6 +298,9 @@ static int l_leave(lua_State *L)
     bool ok = lua_toboolean(L, 2) != 0;
     auto_json json_t *traceback = kiln_steal(run->traceback);
     char text[512];
+    if (run->context.trace != NULL) {
+        note_leaving(L, run, ok);
+    }
     run->level = level - 1;
     if (budget->tripped == KILN_OVERRUN_TOTAL) {
         /* Not renewed: what is around this policy has no time left either. */
@@ -349,6 +422,13 @@ static void run_free(kiln_policy_run *run)
         kiln_result_unref(run->fatal);
     }
     json_decref(run->traceback);
+    size_t index;
+    json_t *name;
+    json_array_foreach(run->holds, index, name)
+    {
+        kiln_shared_release(run->chain->policies->shared, json_string_value(name));
+    }
+    json_decref(run->holds);
     free(run);
 }
 

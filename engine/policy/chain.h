@@ -9,15 +9,19 @@
 #define KILN_POLICY_CHAIN_H
 
 #include "policy/convert.h"
+#include "policy/metric.h"
 #include "policy/policy.h"
+#include "policy/shared.h"
 #include "policy/state.h"
 
 enum {
-    KILN_RUN_WAITS = 16,      /* backends that kiln.all and kiln.race start at once */
-    KILN_RUN_AWAITS = 1000,   /* awaits of one execution */
-    KILN_RUN_RESULTS = 256,   /* results of one execution */
-    KILN_RUN_DECISIONS = 256, /* ctx:decide of one execution */
-    KILN_IDLE_THREADS = 16,   /* coroutines kept for reuse, a chain */
+    KILN_RUN_WAITS = 16,              /* backends that kiln.all and kiln.race start at once */
+    KILN_RUN_AWAITS = 1000,           /* awaits of one execution, by default */
+    KILN_RUN_RESULTS = 256,           /* results of one execution */
+    KILN_RUN_RESULT_BYTES = 64 << 20, /* of all of them together, by default */
+    KILN_RUN_HOLDS = 16,              /* places that one execution holds */
+    KILN_RUN_DECISIONS = 256,         /* ctx:decide of one execution */
+    KILN_IDLE_THREADS = 16,           /* coroutines kept for reuse, a chain */
 };
 
 /* ---- chains */
@@ -30,6 +34,15 @@ typedef struct kiln_policy {
     size_t option_count;
     json_t *values; /* effective options, by name */
 } kiln_policy;
+
+/* What the scripts of a chain may take; 0: the default. */
+typedef struct kiln_chain_budget {
+    uint64_t burst_ms;
+    uint64_t total_ms;
+    size_t memory;
+    unsigned awaits;
+    size_t result_bytes;
+} kiln_chain_budget;
 
 typedef enum kiln_thread_state {
     KILN_THREAD_FREE,
@@ -50,6 +63,7 @@ typedef struct kiln_chain {
     kiln_policies *policies;
     char *name;
     kiln_lua *lua;
+    kiln_chain_budget budget; /* none of it 0 */
     kiln_policy *list;
     size_t count;
     int main;      /* registry reference: the glue's function, an execution's body */
@@ -63,9 +77,10 @@ typedef struct kiln_chain {
     int backends_table;
 } kiln_chain;
 
-/* What a chain's scripts sleep by. */
+/* What a chain's scripts sleep by, and what time it is for them. */
 typedef struct kiln_policy_clock {
     void *user;
+    uint64_t (*now)(void *user); /* milliseconds, never going back */
     /* 0 or -ENOMEM; done is called once, unless cancelled; perhaps at once. */
     int (*sleep)(void *user, uint64_t milliseconds, void (*done)(void *arg), void *arg,
                  void **handle);
@@ -96,14 +111,17 @@ struct kiln_policies {
     char *scripts;
     char *default_backend;
     unsigned long serial; /* of the last execution */
+    kiln_shared *shared;
+    kiln_metrics *metrics;
     /* kiln.log; NULL: the engine's log */
     void (*log)(void *user, const char *level, const char *policy, const char *text);
     void *log_user;
 };
 
-int kiln_chain_new(kiln_policies *policies, const char *name, const kiln_policy_spec *specs,
-                   size_t count, const kiln_option_source *source, kiln_chain **chain,
-                   kiln_error *err);
+/* budget NULL: the defaults. */
+int kiln_chain_new(kiln_policies *policies, const char *name, const kiln_chain_budget *budget,
+                   const kiln_policy_spec *specs, size_t count,
+                   const kiln_option_source *source, kiln_chain **chain, kiln_error *err);
 void kiln_chain_free(kiln_chain *chain);
 /* Frees it now, or when its last run ends. */
 void kiln_chain_retire(kiln_chain *chain);
@@ -119,6 +137,7 @@ typedef enum kiln_wait_type {
 
 typedef struct kiln_wait {
     kiln_wait_type type;
+    bool live; /* what it runs is what the caller sees as it comes */
     bool started;
     bool ended;
     void *ticket; /* while started and not ended */
@@ -159,6 +178,8 @@ struct kiln_policy_run {
     bool interrupted; /* cancelled while no backend ran: the end is `interrupted` */
     unsigned awaits;
     unsigned decisions;
+    json_t *holds; /* names of places in the store, given back at the end; or NULL */
+    size_t result_bytes;
     kiln_result **results;
     size_t result_count;
     kiln_result *fatal; /* total budget used up: the end of every policy around, too */
@@ -176,6 +197,11 @@ const kiln_result *kiln_policy_run_result(const kiln_policy_run *run,
 kiln_policy_run *kiln_policy_run_here(lua_State *L);
 /* Keeps the reference to `result` and pushes it. Longjmps (then it is freed). */
 int kiln_policy_run_push(lua_State *L, kiln_policy_run *run, kiln_result *result);
+/* The policy that runs, or the chain. */
+const char *kiln_policy_run_policy(const kiln_policy_run *run);
+/* For `kiln trace`: adds {"event", "policy", ...detail} when the execution is traced. Takes
+ * over `detail` (object, or NULL). */
+void kiln_policy_run_note(kiln_policy_run *run, const char *event, json_t *detail);
 /* A result in which nothing has run; one reference, NULL: out of memory. */
 kiln_result *kiln_policy_run_refuse(kiln_policy_run *run, kiln_status status, const char *name,
                                     const char *message, json_t *traceback);
@@ -203,6 +229,10 @@ int kiln_policy_test_files(const char *const *paths, size_t count, kiln_error *e
 
 /* Pushes the table of C functions for the glue. Longjmps. */
 void kiln_api_push(lua_State *L);
+/* Raises err at the policy's line: below are the C function and the glue. Longjmps. */
+int kiln_api_raise(lua_State *L, const kiln_error *err);
+/* Adds what the shared things are reached by (api_shared.c) to the table at the top. */
+void kiln_api_push_shared(lua_State *L);
 extern const char kiln_glue_lua[];
 extern const char kiln_test_library_lua[]; /* of `kiln test` */
 /* Adds the glue's own functions to the table at the top. Longjmps. */

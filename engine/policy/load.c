@@ -51,6 +51,31 @@ static int l_print(lua_State *L)
     return 0;
 }
 
+/* { execute = function(input, ctx, next) }, at the top: leaves the function. */
+static void take_hooks(lua_State *L, const char *name)
+{
+    static const char *const hooks[] = {"execute", NULL};
+    lua_pushnil(L);
+    while (lua_next(L, -2) != 0) {
+        const char *hook = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
+        int known = 0;
+        while (hooks[known] != NULL && strcmp(hooks[known], hook) != 0) {
+            known++;
+        }
+        if (hooks[known] == NULL || !lua_isfunction(L, -1)) {
+            luaL_error(L,
+                       "%s: returns a table with \"%s\"; a policy's hooks are functions: "
+                       "execute",
+                       name, hook);
+        }
+        lua_pop(L, 1);
+    }
+    lua_getfield(L, -1, "execute");
+    if (lua_isnil(L, -1)) {
+        luaL_error(L, "%s: returns a table without execute = function(input, ctx, next)", name);
+    }
+}
+
 static int run_script(lua_State *L)
 {
     script *loading = lua_touserdata(L, 1);
@@ -64,6 +89,9 @@ static int run_script(lua_State *L)
     lua_pushcfunction(L, l_print);
     lua_rawset(L, -4);
     lua_call(L, 0, 1);
+    if (lua_istable(L, -1)) {
+        take_hooks(L, name);
+    }
     if (!lua_isfunction(L, -1)) {
         return luaL_error(
             L, "%s: returns %s; a policy's script returns function(input, ctx, next)", name,
@@ -154,21 +182,34 @@ static void free_policy(kiln_policy *policy)
     json_decref(policy->values);
 }
 
-int kiln_chain_new(kiln_policies *policies, const char *name, const kiln_policy_spec *specs,
-                   size_t count, const kiln_option_source *source, kiln_chain **chain,
-                   kiln_error *err)
+static kiln_chain_budget whole_budget(const kiln_chain_budget *given)
+{
+    kiln_chain_budget budget = given != NULL ? *given : (kiln_chain_budget){0};
+    budget.burst_ms = budget.burst_ms > 0 ? budget.burst_ms : KILN_BUDGET_BURST_MS;
+    budget.total_ms = budget.total_ms > 0 ? budget.total_ms : KILN_BUDGET_TOTAL_MS;
+    budget.memory = budget.memory > 0 ? budget.memory : KILN_LUA_MEMORY;
+    budget.awaits = budget.awaits > 0 ? budget.awaits : KILN_RUN_AWAITS;
+    budget.result_bytes = budget.result_bytes > 0 ? budget.result_bytes : KILN_RUN_RESULT_BYTES;
+    return budget;
+}
+
+int kiln_chain_new(kiln_policies *policies, const char *name, const kiln_chain_budget *budget,
+                   const kiln_policy_spec *specs, size_t count,
+                   const kiln_option_source *source, kiln_chain **chain, kiln_error *err)
 {
     kiln_chain *made = calloc(1, sizeof(*made));
     if (made == NULL) {
         return kiln_error_set(err, -ENOMEM, "chain %s: out of memory", name);
     }
     made->policies = policies;
+    made->budget = whole_budget(budget);
     made->name = strdup(name);
     made->list = calloc(count + 1, sizeof(*made->list));
     made->backends_table = LUA_NOREF;
     int rc = made->name == NULL || made->list == NULL
                  ? kiln_error_set(err, -ENOMEM, "chain %s: out of memory", name)
-                 : kiln_lua_new(0, 0, 0, &made->lua, err);
+                 : kiln_lua_new(made->budget.memory, made->budget.burst_ms,
+                                made->budget.total_ms, &made->lua, err);
     if (rc == 0) {
         made->lua->owner = made;
         rc = kiln_lua_protect_load(made->lua, set_up, made, err);

@@ -77,11 +77,24 @@ static int find_policy(const kiln_config *config, const char *scripts, const cha
     return 0;
 }
 
-static int load_chain(kiln_policies *policies, const kiln_config *config, const char *name,
-                      const kiln_option_source *source, kiln_chain **chain, kiln_error *err)
+static int load_chain(kiln_policies *policies, const kiln_config *config, const char *scripts,
+                      const char *name, const kiln_option_source *source, kiln_chain **chain,
+                      kiln_error *err)
 {
     char section[256];
     snprintf(section, sizeof(section), "chain %s", name);
+    const kiln_chain_budget budget = {
+        .burst_ms = kiln_config_duration(config, section, "burst"),
+        .total_ms = kiln_config_duration(config, section, "total"),
+        .memory = (size_t)kiln_config_size(config, section, "memory"),
+        .awaits = (unsigned)kiln_config_integer(config, section, "awaits"),
+        .result_bytes = (size_t)kiln_config_size(config, section, "results"),
+    };
+    if (budget.total_ms < budget.burst_ms) {
+        return kiln_error_set(err, -EINVAL, "[%s] total = %llums is less than burst = %llums",
+                              section, (unsigned long long)budget.total_ms,
+                              (unsigned long long)budget.burst_ms);
+    }
     const char *const *names = kiln_config_list(config, section, "policies");
     size_t count = 0;
     while (names[count] != NULL) {
@@ -91,10 +104,10 @@ static int load_chain(kiln_policies *policies, const kiln_config *config, const 
     char **paths = calloc(count + 1, sizeof(*paths));
     int rc = specs == NULL || paths == NULL ? kiln_error_set(err, -ENOMEM, "out of memory") : 0;
     for (size_t i = 0; rc == 0 && i < count; i++) {
-        rc = find_policy(config, policies->scripts, names[i], &specs[i], &paths[i], err);
+        rc = find_policy(config, scripts, names[i], &specs[i], &paths[i], err);
     }
     if (rc == 0) {
-        rc = kiln_chain_new(policies, name, specs, count, source, chain, err);
+        rc = kiln_chain_new(policies, name, &budget, specs, count, source, chain, err);
     }
     for (size_t i = 0; paths != NULL && i < count; i++) {
         free(paths[i]);
@@ -112,8 +125,8 @@ static void free_chains(kiln_chain **chains, size_t count)
     free(chains);
 }
 
-static int load_chains(kiln_policies *policies, kiln_config *config, kiln_chain ***chains,
-                       size_t *count, kiln_error *err)
+static int load_chains(kiln_policies *policies, kiln_config *config, const char *scripts,
+                       kiln_chain ***chains, size_t *count, kiln_error *err)
 {
     config_source source = {.config = config};
     kiln_option_source options = {&source, declare, value};
@@ -129,7 +142,7 @@ static int load_chains(kiln_policies *policies, kiln_config *config, kiln_chain 
         return kiln_error_set(err, -ENOMEM, "chains: out of memory");
     }
     while (rc == 0 && loaded < wanted) {
-        rc = load_chain(policies, config, names[loaded], &options, &list[loaded], err);
+        rc = load_chain(policies, config, scripts, names[loaded], &options, &list[loaded], err);
         loaded += rc == 0;
     }
     for (size_t i = 0; i < source.count; i++) {
@@ -145,6 +158,23 @@ static int load_chains(kiln_policies *policies, kiln_config *config, kiln_chain 
     return 0;
 }
 
+static int set_texts(kiln_policies *policies, const kiln_config *config, const char *scripts,
+                     kiln_error *err)
+{
+    const char *chain = kiln_config_string(config, "engine", "chain");
+    const char *backend = kiln_config_string(config, "engine", "backend");
+    char *texts[] = {strdup(chain != NULL ? chain : "default"),
+                     strdup(backend != NULL ? backend : ""), strdup(scripts)};
+    char **places[] = {&policies->default_chain, &policies->default_backend,
+                       &policies->scripts};
+    bool all = texts[0] != NULL && texts[1] != NULL && texts[2] != NULL;
+    for (size_t i = 0; i < 3; i++) {
+        free(all ? *places[i] : texts[i]);
+        *places[i] = all ? texts[i] : *places[i];
+    }
+    return all ? 0 : kiln_error_set(err, -ENOMEM, "policies: out of memory");
+}
+
 int kiln_policies_load(uv_loop_t *loop, kiln_config *config, const char *scripts,
                        const kiln_policy_host *host, kiln_policies **policies, kiln_error *err)
 {
@@ -152,17 +182,14 @@ int kiln_policies_load(uv_loop_t *loop, kiln_config *config, const char *scripts
     if (made == NULL) {
         return kiln_error_set(err, -ENOMEM, "policies: out of memory");
     }
-    const char *first = kiln_config_string(config, "engine", "chain");
     made->host = *host;
     made->clock = kiln_policy_clock_uv(loop);
-    made->default_chain = strdup(first != NULL ? first : "default");
-    made->scripts = strdup(scripts);
-    const char *backend = kiln_config_string(config, "engine", "backend");
-    made->default_backend = strdup(backend != NULL ? backend : "");
-    int rc =
-        made->default_chain == NULL || made->scripts == NULL || made->default_backend == NULL
-            ? kiln_error_set(err, -ENOMEM, "policies: out of memory")
-            : load_chains(made, config, &made->chains, &made->count, err);
+    made->shared = kiln_shared_new();
+    made->metrics = kiln_metrics_new();
+    int rc = made->shared == NULL || made->metrics == NULL
+                 ? kiln_error_set(err, -ENOMEM, "policies: out of memory")
+                 : set_texts(made, config, scripts, err);
+    rc = rc < 0 ? rc : load_chains(made, config, scripts, &made->chains, &made->count, err);
     if (rc < 0) {
         kiln_policies_free(made);
         return rc;
@@ -171,23 +198,26 @@ int kiln_policies_load(uv_loop_t *loop, kiln_config *config, const char *scripts
     return 0;
 }
 
-int kiln_policies_reload(kiln_policies *policies, kiln_config *config, kiln_error *err)
+int kiln_policies_reload(kiln_policies *policies, kiln_config *config, const char *scripts,
+                         kiln_error *err)
 {
     kiln_chain **chains;
     size_t count;
-    const char *first = kiln_config_string(config, "engine", "chain");
-    char *default_chain = strdup(first != NULL ? first : "default");
-    int rc = default_chain == NULL ? kiln_error_set(err, -ENOMEM, "reload: out of memory")
-                                   : load_chains(policies, config, &chains, &count, err);
+    int rc = load_chains(policies, config, scripts, &chains, &count, err);
     if (rc < 0) {
-        free(default_chain);
+        return rc;
+    }
+    /* Now that the scripts have declared theirs, a key that is nobody's can be told. */
+    rc = kiln_config_check_undeclared(config, err);
+    rc = rc < 0 ? rc : set_texts(policies, config, scripts, err);
+    if (rc < 0) {
+        free_chains(chains, count);
         return rc;
     }
     free_chains(policies->chains, policies->count);
-    free(policies->default_chain);
     policies->chains = chains;
     policies->count = count;
-    policies->default_chain = default_chain;
+    kiln_shared_forget_results(policies->shared);
     return 0;
 }
 
@@ -200,6 +230,8 @@ void kiln_policies_free(kiln_policies *policies)
     free(policies->default_chain);
     free(policies->scripts);
     free(policies->default_backend);
+    kiln_shared_free(policies->shared);
+    kiln_metrics_free(policies->metrics);
     free(policies);
 }
 
@@ -221,4 +253,9 @@ json_t *kiln_policies_to_json(const kiln_policies *policies)
                               json_pack("{s:s, s:o}", "chain", chain->name, "policies", list));
     }
     return chains;
+}
+
+json_t *kiln_policies_metrics(const kiln_policies *policies)
+{
+    return kiln_metrics_to_json(policies->metrics);
 }

@@ -18,10 +18,12 @@
 typedef struct kiln_policy_context {
     const char *session_id;
     const char *execution_id;
+    const char *client;            /* who asked, as the door knows it; NULL: unknown */
     uint64_t execution_count;      /* 1 for the session's first */
     unsigned consecutive_failures; /* of the session, before this execution */
     json_t *decisions;             /* array; ctx:decide appends {policy,action,detail} */
-    void *execution;               /* handed back to kiln_policy_host */
+    json_t *trace;   /* array, or NULL: what each policy does is appended, and nothing sleeps */
+    void *execution; /* handed back to kiln_policy_host */
 } kiln_policy_context;
 
 /* What the core does for policies. `core` and `execution` are handed back. Each
@@ -31,9 +33,12 @@ typedef struct kiln_policy_host {
     void *core;
     /* Runs on a backend: `backend`, else request->backend, else the default. The
      * request is borrowed for the call; result is borrowed for done. Failing to
-     * begin is a result too (unavailable). *handle is valid until done. */
+     * begin is a result too (unavailable). *handle is valid until done. live: the caller
+     * sees its outputs as they come; else (one of several, of which one will count) only
+     * those of the result that the chain answers with, at the end. */
     void (*run)(void *core, void *execution, const kiln_request *request, const char *backend,
-                void (*done)(void *user, kiln_result *result), void *user, void **handle);
+                bool live, void (*done)(void *user, kiln_result *result), void *user,
+                void **handle);
     /* analysis as plugin.h kiln_worker.analyze (borrowed), or NULL with error. */
     void (*analyze)(void *core, void *execution, const char *language, const char *code,
                     size_t length,
@@ -61,8 +66,10 @@ typedef struct kiln_policy_run kiln_policy_run;
 int kiln_policies_load(uv_loop_t *loop, kiln_config *config, const char *scripts,
                        const kiln_policy_host *host, kiln_policies **policies, kiln_error *err);
 /* Builds and checks new chains from `config` first, then swaps: runs in flight end in
- * the old ones. On failure (as load) the chains stay as they are. */
-int kiln_policies_reload(kiln_policies *policies, kiln_config *config, kiln_error *err);
+ * the old ones. On failure (as load, or a key that nobody declared) the chains stay as they
+ * are. What is stored and counted stays; results that were remembered are forgotten. */
+int kiln_policies_reload(kiln_policies *policies, kiln_config *config, const char *scripts,
+                         kiln_error *err);
 /* No run is in flight. */
 void kiln_policies_free(kiln_policies *policies);
 
@@ -81,6 +88,8 @@ void kiln_policies_cancel(kiln_policy_run *run);
 
 /* [{"chain","policies":[{"name","script","options":{...}}]}]. New reference. */
 json_t *kiln_policies_to_json(const kiln_policies *policies);
+/* What the scripts counted by kiln.metric, as metric.h has it. New reference. */
+json_t *kiln_policies_metrics(const kiln_policies *policies);
 
 /* ---- `kiln test` */
 /* Runs one NAME_test.lua with the testing table (fake backends, clock, results);

@@ -154,7 +154,9 @@ void kiln_lua_free(kiln_lua *lua)
 int kiln_lua_protect_load(kiln_lua *lua, lua_CFunction function, void *argument,
                           kiln_error *err)
 {
-    return protect_for(lua, lua->budget.total_ns, function, argument, err);
+    const uint64_t least = KILN_BUDGET_TOTAL_MS * 1000000ULL;
+    return protect_for(lua, lua->budget.total_ns > least ? lua->budget.total_ns : least,
+                       function, argument, err);
 }
 
 int kiln_lua_protect(kiln_lua *lua, lua_CFunction function, void *argument, kiln_error *err)

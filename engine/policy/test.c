@@ -25,10 +25,15 @@ typedef struct suite {
     unsigned *number; /* of the TAP stream */
     unsigned failed;
     unsigned points;
+    /* of one test.case, shared by its runs */
+    kiln_shared *shared;
+    kiln_metrics *metrics;
+    uint64_t clock;
 } suite;
 
 /* One test.run. */
 typedef struct experiment {
+    suite *suite;
     lua_State *L;     /* the test's */
     int backend_call; /* stack index: function(name, input) */
     int analyze_call; /* stack index: function(code, language) */
@@ -36,7 +41,6 @@ typedef struct experiment {
     json_t *decisions;
     json_t *log;
     json_t *text; /* of the option asked for last */
-    uint64_t clock;
     kiln_result *result;
     kiln_error error; /* of a made-up backend */
 } experiment;
@@ -179,9 +183,10 @@ static kiln_result *answered(experiment *running, const question *asked)
 }
 
 static void fake_run(void *core, void *execution, const kiln_request *request,
-                     const char *backend, void (*done)(void *user, kiln_result *result),
-                     void *user, void **handle)
+                     const char *backend, bool live,
+                     void (*done)(void *user, kiln_result *result), void *user, void **handle)
 {
+    (void)live;
     experiment *running = core;
     kiln_result *result;
     *handle = running;
@@ -247,10 +252,15 @@ static int fake_sleep(void *user, uint64_t milliseconds, void (*done)(void *arg)
                       void **handle)
 {
     experiment *running = user;
-    running->clock += milliseconds;
+    running->suite->clock += milliseconds;
     *handle = running;
     done(arg);
     return 0;
+}
+
+static uint64_t fake_now(void *user)
+{
+    return ((experiment *)user)->suite->clock;
 }
 
 static void fake_log(void *user, const char *level, const char *policy, const char *text)
@@ -362,7 +372,7 @@ static int load_chain(const suite *file, experiment *running, kiln_policies *pol
                                       on_failure != NULL && strcmp(on_failure, "denied") == 0};
     }
     if (rc == 0) {
-        rc = kiln_chain_new(policies, "test", specs, count, &source, chain, err);
+        rc = kiln_chain_new(policies, "test", NULL, specs, count, &source, chain, err);
     }
     for (size_t i = 0; i < count; i++) {
         free(paths[i]);
@@ -380,7 +390,9 @@ static int run_experiment(const suite *file, experiment *running, kiln_error *er
     kiln_policies policies = {
         .host = {running, fake_run, fake_analyze, fake_imports, fake_cancel, fake_backends,
                  new_result},
-        .clock = {running, fake_sleep, fake_cancel},
+        .clock = {running, fake_now, fake_sleep, fake_cancel},
+        .shared = file->shared,
+        .metrics = file->metrics,
         .chains = &chain,
         .count = 1,
         .default_chain = (char *)(uintptr_t) "test",
@@ -390,6 +402,7 @@ static int run_experiment(const suite *file, experiment *running, kiln_error *er
     };
     kiln_policy_context context = {
         .session_id = spec_text(running, "session_id"),
+        .client = spec_text(running, "client"),
         .execution_id = "00000000-0000-4000-8000-000000000000",
         .execution_count =
             (uint64_t)json_integer_value(json_object_get(running->spec, "execution_count")),
@@ -421,16 +434,19 @@ static int l_execute(lua_State *L)
     kiln_lua *lua = kiln_lua_of(L);
     kiln_error err = KILN_ERROR_INIT;
     luaL_checkstack(L, KILN_CONVERT_SLOTS, NULL);
-    experiment running = {.L = L, .backend_call = 2, .analyze_call = 3};
+    suite *file = lua->owner;
+    experiment running = {.suite = file, .L = L, .backend_call = 2, .analyze_call = 3};
+    uint64_t since = file->clock;
     running.spec = kiln_lua_to_json(L, 1, &err);
     running.decisions = json_array();
     running.log = json_array();
-    int rc = running.spec == NULL ? err.code : run_experiment(lua->owner, &running, &err);
+    int rc = running.spec == NULL ? err.code : run_experiment(file, &running, &err);
     json_t *outcome = NULL;
     if (rc == 0 && running.result != NULL) {
-        outcome = json_pack("{s:o, s:O, s:O, s:I}", "result",
+        outcome = json_pack("{s:o, s:O, s:O, s:o, s:I}", "result",
                             kiln_result_to_json(running.result), "decisions", running.decisions,
-                            "log", running.log, "slept", (json_int_t)running.clock);
+                            "log", running.log, "metrics", kiln_metrics_to_json(file->metrics),
+                            "slept", (json_int_t)(file->clock - since));
     } else if (rc == 0) {
         rc = kiln_error_set(&err, -ENOMEM, "test.run: no result");
     }
@@ -452,13 +468,40 @@ static int l_execute(lua_State *L)
 
 /* ------------------------------------------------------------------------- a file */
 
+/* Nothing of an earlier case is left in the store, in the counters and on the clock. */
+static int l_fresh(lua_State *L)
+{
+    suite *running = kiln_lua_of(L)->owner;
+    kiln_shared_free(running->shared);
+    kiln_metrics_free(running->metrics);
+    running->shared = kiln_shared_new();
+    running->metrics = kiln_metrics_new();
+    running->clock = 0;
+    return running->shared == NULL || running->metrics == NULL
+               ? luaL_error(L, "not enough memory")
+               : 0;
+}
+
+/* test.advance(milliseconds) */
+static int l_advance(lua_State *L)
+{
+    lua_Number milliseconds = luaL_checknumber(L, 1);
+    luaL_argcheck(L, milliseconds >= 0 && milliseconds < 1e15, 1, "milliseconds expected");
+    ((suite *)kiln_lua_of(L)->owner)->clock += (uint64_t)milliseconds;
+    return 0;
+}
+
 static int run_suite(lua_State *L)
 {
     suite *running = kiln_lua_of(L)->owner;
     kiln_lua_load(L, running->text, running->length, kiln_script_name(running->path));
     lua_pushliteral(L, "test");
     kiln_lua_load_own(L, kiln_test_library_lua, "=[kiln test]");
-    lua_createtable(L, 0, 2);
+    lua_createtable(L, 0, 4);
+    lua_pushcfunction(L, l_fresh);
+    lua_setfield(L, -2, "fresh");
+    lua_pushcfunction(L, l_advance);
+    lua_setfield(L, -2, "advance");
     lua_pushcfunction(L, l_point);
     lua_setfield(L, -2, "point");
     lua_pushcfunction(L, l_execute);
@@ -490,6 +533,8 @@ static int test_file(const char *path, unsigned *number, kiln_error *err)
         running.lua->owner = &running;
         rc = kiln_lua_protect(running.lua, run_suite, NULL, &why);
         kiln_lua_free(running.lua);
+        kiln_shared_free(running.shared);
+        kiln_metrics_free(running.metrics);
     }
     if (rc < 0) {
         point(&running, false, "runs to its end", why.text);

@@ -133,8 +133,8 @@ bool kiln_wait_cancel_idle(kiln_policy_run *run)
 kiln_wait *kiln_wait_prepare(lua_State *L, kiln_policy_run *run, size_t count,
                              kiln_wait_mode mode)
 {
-    if (++run->awaits > KILN_RUN_AWAITS) {
-        luaL_error(L, "more than %d awaits in one execution", KILN_RUN_AWAITS);
+    if (++run->awaits > run->chain->budget.awaits) {
+        luaL_error(L, "more than %d awaits in one execution", (int)run->chain->budget.awaits);
     }
     kiln_wait_clear(run);
     run->wait_count = count;
@@ -208,6 +208,33 @@ static void refuse_wait(kiln_policy_run *run, kiln_wait *wait, kiln_status statu
     wait->ended = true;
 }
 
+static void note_wait(kiln_policy_run *run, const kiln_wait *wait)
+{
+    if (run->context.trace == NULL) {
+        return;
+    }
+    json_t *detail = NULL;
+    const char *event = "imports";
+    if (wait->type == KILN_WAIT_RUN) {
+        event = "run";
+        detail =
+            json_pack("{s:s, s:s, s:I}", "backend",
+                      wait->backend != NULL            ? wait->backend
+                      : wait->request->backend != NULL ? wait->request->backend
+                                                       : run->chain->policies->default_backend,
+                      "language", wait->request->language, "code_bytes",
+                      (json_int_t)wait->request->code_length);
+        json_object_set_new(detail, "limits", kiln_limits_to_json(&wait->request->limits));
+    } else if (wait->type == KILN_WAIT_ANALYZE) {
+        event = "analyze";
+        detail = json_pack("{s:s}", "language", wait->language);
+    } else if (wait->type == KILN_WAIT_SLEEP) {
+        event = "sleep";
+        detail = json_pack("{s:I}", "milliseconds", (json_int_t)wait->milliseconds);
+    }
+    kiln_policy_run_note(run, event, detail);
+}
+
 static void begin_wait(kiln_policy_run *run, size_t index)
 {
     kiln_wait *wait = &run->waits[index];
@@ -225,10 +252,11 @@ static void begin_wait(kiln_policy_run *run, size_t index)
         return;
     }
     wait->started = true;
+    note_wait(run, wait);
     switch (wait->type) {
     case KILN_WAIT_RUN:
-        host->run(host->core, execution, wait->request, wait->backend, on_run, wait->ticket,
-                  &wait->handle);
+        host->run(host->core, execution, wait->request, wait->backend, wait->live, on_run,
+                  wait->ticket, &wait->handle);
         break;
     case KILN_WAIT_ANALYZE:
         host->analyze(host->core, execution, wait->language, wait->code, wait->code_length,
@@ -238,8 +266,10 @@ static void begin_wait(kiln_policy_run *run, size_t index)
         host->notebook_imports(host->core, execution, on_json, wait->ticket, &wait->handle);
         break;
     case KILN_WAIT_SLEEP:
-        if (policies->clock.sleep(policies->clock.user, wait->milliseconds, on_sleep,
-                                  wait->ticket, &wait->handle) < 0) {
+        if (run->context.trace != NULL) { /* it is told, not waited for */
+            on_sleep(wait->ticket);
+        } else if (policies->clock.sleep(policies->clock.user, wait->milliseconds, on_sleep,
+                                         wait->ticket, &wait->handle) < 0) {
             on_sleep(wait->ticket);
         }
         break;
@@ -303,7 +333,13 @@ static void cancel_uv(void *loop, void *handle)
     uv_close((uv_handle_t *)&sleeping->timer, free_sleeper);
 }
 
+static uint64_t now_uv(void *loop)
+{
+    (void)loop;
+    return uv_hrtime() / 1000000; /* the loop's own stands still while a script runs */
+}
+
 kiln_policy_clock kiln_policy_clock_uv(uv_loop_t *loop)
 {
-    return (kiln_policy_clock){loop, sleep_uv, cancel_uv};
+    return (kiln_policy_clock){loop, now_uv, sleep_uv, cancel_uv};
 }

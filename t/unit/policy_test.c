@@ -22,6 +22,7 @@ typedef struct pending {
     void (*done)(void *user, kiln_result *result);
     void *user;
     bool cancelled;
+    bool live;
     char backend[32];
     char *code;
 } pending;
@@ -41,6 +42,11 @@ typedef struct fixture {
     unsigned cancels;
     kiln_result *result;
     unsigned ends;
+    const char *client;
+    char *output; /* of what a backend answers, or NULL */
+    json_t *trace;
+    kiln_chain_budget budget;
+    uint64_t now;
 } fixture;
 
 static kiln_result *new_result(void *core, void *execution)
@@ -59,19 +65,23 @@ static void answer(fixture *f, size_t index)
     kiln_result *result = new_result(f, NULL);
     result->status = f->status;
     result->backend = strdup(f->pending[index].backend);
+    if (f->output != NULL) {
+        json_array_append_new(result->outputs, json_pack("{s:s, s:s, s:s}", "type", "stream",
+                                                         "name", "stdout", "text", f->output));
+    }
     f->pending[index].done(f->pending[index].user, result);
     kiln_result_unref(result);
 }
 
 static void host_run(void *core, void *execution, const kiln_request *request,
-                     const char *backend, void (*done)(void *user, kiln_result *result),
-                     void *user, void **handle)
+                     const char *backend, bool live,
+                     void (*done)(void *user, kiln_result *result), void *user, void **handle)
 {
     fixture *f = core;
     (void)execution;
     assert_true(f->runs < PENDING_MAX);
     pending *made = &f->pending[f->runs];
-    *made = (pending){.done = done, .user = user, .code = strdup(request->code)};
+    *made = (pending){.done = done, .user = user, .live = live, .code = strdup(request->code)};
     snprintf(made->backend, sizeof(made->backend), "%s",
              backend != NULL            ? backend
              : request->backend != NULL ? request->backend
@@ -142,6 +152,8 @@ static int set_up(void **state)
         .default_chain = (char *)(uintptr_t) "default",
         .default_backend = (char *)(uintptr_t) "exec",
     };
+    f->policies.shared = kiln_shared_new();
+    f->policies.metrics = kiln_metrics_new();
     f->policies.chains = &f->chain;
     f->policies.count = 1;
     kiln_log_set_level(KILN_LOG_ERROR);
@@ -159,6 +171,10 @@ static int tear_down(void **state)
     fixture *f = *state;
     char path[128];
     kiln_chain_free(f->chain);
+    kiln_shared_free(f->policies.shared);
+    kiln_metrics_free(f->policies.metrics);
+    json_decref(f->trace);
+    free(f->output);
     if (f->result != NULL) {
         kiln_result_unref(f->result);
     }
@@ -201,7 +217,8 @@ static int load(fixture *f, size_t count, kiln_error *err)
     }
     kiln_chain_free(f->chain);
     f->chain = NULL;
-    return kiln_chain_new(&f->policies, "default", specs, count, &source, &f->chain, err);
+    return kiln_chain_new(&f->policies, "default", &f->budget, specs, count, &source, &f->chain,
+                          err);
 }
 
 /* The chain of up to four scripts; NULL ends them. */
@@ -236,7 +253,12 @@ static void ended(void *user, kiln_result *result)
 static kiln_policy_run *begin(fixture *f, kiln_request *request)
 {
     kiln_policy_run *run = NULL;
-    const kiln_policy_context context = {"s", "e", 1, 0, f->decisions, NULL};
+    const kiln_policy_context context = {.session_id = "s",
+                                         .execution_id = "e",
+                                         .client = f->client,
+                                         .execution_count = 1,
+                                         .decisions = f->decisions,
+                                         .trace = f->trace};
     kiln_policies_execute(&f->policies, NULL, &context, request, ended, f, &run);
     return run;
 }
@@ -349,6 +371,48 @@ static void pausing_uses_up_the_total(void **state)
           "PolicyBudget", "in one execution");
 }
 
+/* [chain NAME] burst, total, memory, awaits, results: each bites where it is set. */
+static void budgets_of_a_chain(void **state)
+{
+    fixture *f = *state;
+    f->budget = (kiln_chain_budget){.burst_ms = 10000, .total_ms = 40};
+    fails(f, POLICY("while true do end"), "PolicyBudget", "more than 40 ms");
+    f->budget = (kiln_chain_budget){.burst_ms = 20};
+    fails(f, POLICY("while true do end"), "PolicyTimeout", "longer than 20 ms");
+    f->budget = (kiln_chain_budget){.memory = 8 << 20};
+    fails(f, POLICY("return ('x'):rep(2^23)"), "PolicyMemory", "not enough memory");
+    f->budget = (kiln_chain_budget){.awaits = 3};
+    fails(f, POLICY("for i = 1, 4 do kiln.sleep(0) end return next(input)"), "PolicyAwaits",
+          "more than 3 awaits");
+    passes(f, POLICY("kiln.sleep(0) kiln.sleep(0) return next(input)"));
+}
+
+/* What next returned is kept to the end: a policy cannot fill the engine with it. */
+static void results_are_bounded(void **state)
+{
+    fixture *f = *state;
+    f->output = malloc(100001);
+    memset(f->output, 'x', 100000);
+    f->output[100000] = '\0';
+    f->budget = (kiln_chain_budget){.result_bytes = 450000};
+    LOAD(POLICY("local r for i = 1, 20 do r = next(input) end return r"));
+    assert_int_equal(execute(f)->status, KILN_STATUS_UNAVAILABLE);
+    assert_string_equal(error_text(f->result, "name"), "PolicyResults");
+    assert_int_equal(f->runs, 5);
+    LOAD(POLICY("return next(input)"));
+    assert_int_equal(execute(f)->status, KILN_STATUS_OK);
+    f->budget = (kiln_chain_budget){0};
+    LOAD(POLICY("while true do kiln.deny('x') end"));
+    assert_int_equal(execute(f)->status, KILN_STATUS_UNAVAILABLE);
+    assert_string_equal(error_text(f->result, "name"), "PolicyResults");
+}
+
+static void decisions_are_bounded(void **state)
+{
+    fails(*state, POLICY("for i = 1, 257 do ctx:decide('x') end return next(input)"),
+          "PolicyDecisions", "more than 256 decisions");
+}
+
 static void waiting_is_not_counted(void **state)
 {
     passes(*state, POLICY("kiln.sleep(700) kiln.sleep('20ms') return next(input)"));
@@ -356,7 +420,9 @@ static void waiting_is_not_counted(void **state)
 
 static void awaits_are_bounded(void **state)
 {
-    fails(*state, POLICY("while true do kiln.sleep(0) end"), "PolicyBudget", "awaits");
+    fails(*state, POLICY("while true do kiln.sleep(0) end"), "PolicyAwaits", "awaits");
+    /* and not to be had by catching the error */
+    fails(*state, POLICY("while true do pcall(kiln.sleep, 0) end"), "PolicyTimeout", "pause");
 }
 
 /* --------------------------------------------------------------------------- memory */
@@ -633,6 +699,309 @@ static void cancelling(void **state)
     kiln_request_free(request);
 }
 
+/* ------------------------------------------------------------------ the shared store */
+
+static uint64_t made_up_now(void *user)
+{
+    return ((fixture *)user)->now;
+}
+
+static int no_sleep(void *user, uint64_t milliseconds, void (*done)(void *arg), void *arg,
+                    void **handle)
+{
+    ((fixture *)user)->now += milliseconds;
+    *handle = user;
+    done(arg);
+    return 0;
+}
+
+static void store_counts(void **state)
+{
+    fixture *f = *state;
+    f->policies.clock = (kiln_policy_clock){f, made_up_now, no_sleep, NULL};
+    LOAD("local seen = 0\n" POLICY(
+        "seen = seen + 1\n"
+        "assert(kiln.store.incr('hits', 1, '10s') == seen)\n"
+        "assert(kiln.store.get('nothing') == nil)\n"
+        "kiln.store.set('s', 'a\\255b') assert(kiln.store.get('s') == 'a\\255b')\n"
+        "kiln.store.set('b', false) assert(kiln.store.get('b') == false)\n"
+        "kiln.store.set('b') assert(kiln.store.get('b') == nil)\n"
+        "kiln.store.set('t', 1, 100) kiln.sleep(99) assert(kiln.store.get('t') == 1)\n"
+        "kiln.sleep(1) assert(kiln.store.get('t') == nil)\n"
+        "return next(input)"));
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(execute(f)->status, KILN_STATUS_OK);
+    }
+    f->now += 10000; /* the first set when it ends; adding does not prolong it */
+    assert_int_equal(execute(f)->status, KILN_STATUS_UNAVAILABLE);
+    /* another chain sees the same store, and a reload keeps it */
+    kiln_shared_set(f->policies.shared, "hits", json_real(41), 0, f->now);
+    LOAD(POLICY("assert(kiln.store.incr('hits') == 42) return next(input)"));
+    assert_int_equal(execute(f)->status, KILN_STATUS_OK);
+    fails(f, POLICY("kiln.store.set('x', {})"), "PolicyError", "string or boolean expected");
+    fails(f, POLICY("kiln.store.set('x', 1/0)"), "PolicyError", "not finite");
+    fails(f, POLICY("kiln.store.set('x', 1, -1)"), "PolicyError", "how long");
+    fails(f, POLICY("kiln.store.set(('k'):rep(257), 1)"), "PolicyError", "a key of 1 to 256");
+    fails(f, POLICY("kiln.store.set('a\\0b', 1)"), "PolicyError", "without NUL");
+    fails(f, POLICY("kiln.store.set('x', ('v'):rep(4097))"), "PolicyError", "more than 4096");
+    fails(f, POLICY("kiln.store.set('x', 'text') kiln.store.incr('x')"), "PolicyError",
+          "no number");
+    fails(f, POLICY("kiln.store.set('x', 1.7e308) kiln.store.incr('x', 1.7e308)"),
+          "PolicyError", "finite");
+}
+
+static void store_is_bounded(void **state)
+{
+    fixture *f = *state;
+    f->patient = true;
+    f->policies.clock = (kiln_policy_clock){f, made_up_now, no_sleep, NULL};
+    LOAD(POLICY("for i = 1, 9999 do kiln.store.set('a' .. i, i, 1000) end\n"
+                "kiln.store.set('kept', 1) return next(input)"));
+    assert_int_equal(execute(f)->status, KILN_STATUS_OK);
+    fails(f, POLICY("kiln.store.incr('more')"), "PolicyError", "the store is full");
+    passes(f, POLICY("kiln.store.incr('kept') return next(input)"));
+    f->now += 1000; /* what has expired makes room */
+    passes(f, POLICY("kiln.store.incr('more') return next(input)"));
+    assert_int_equal(kiln_shared_count(f->policies.shared), 2);
+}
+
+/* A place is given back whichever way its execution ends. */
+static void places(void **state)
+{
+    fixture *f = *state;
+    kiln_request *request = kiln_request_new();
+    kiln_request_set_code(request, "1", 1);
+    f->deferred = true;
+    LOAD(POLICY("if not kiln.store.hold('p', 2) then return kiln.deny('full') end\n"
+                "return next(input)"));
+    begin(f, request);
+    kiln_policy_run *second = begin(f, request);
+    begin(f, request);
+    assert_int_equal(f->ends, 1);
+    assert_int_equal(f->result->status, KILN_STATUS_DENIED);
+    answer(f, 0);
+    assert_int_equal(f->ends, 2);
+    begin(f, request); /* takes the place of the first */
+    begin(f, request);
+    assert_int_equal(f->ends, 3);
+    assert_int_equal(f->result->status, KILN_STATUS_DENIED);
+    kiln_policies_cancel(second);
+    answer(f, 1);
+    answer(f, 2);
+    assert_int_equal(f->ends, 5);
+    f->deferred = false;
+    f->runs = 0;
+    static const char *const ends[] = {
+        POLICY("assert(kiln.store.hold('q', 1)) while true do end"),
+        POLICY("assert(kiln.store.hold('q', 1)) error('x')"),
+        POLICY("assert(kiln.store.hold('q', 1)) return ('x'):rep(1e9)"),
+        POLICY("assert(kiln.store.hold('q', 1)) return next(input)"),
+    };
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        LOAD(ends[i]);
+        execute(f);
+        execute(f);
+        assert_null(strstr(error_text(f->result, "message"), "assertion failed"));
+    }
+    fails(f, POLICY("for i = 1, 17 do kiln.store.hold('p', 100) end"), "PolicyError",
+          "more than 16 places");
+    passes(f, POLICY("assert(kiln.store.hold('p', 2)) assert(kiln.store.hold('p', 2))\n"
+                     "assert(not kiln.store.hold('p', 2)) return next(input)"));
+    kiln_request_free(request);
+}
+
+static void remembering(void **state)
+{
+    fixture *f = *state;
+    f->policies.clock = (kiln_policy_clock){f, made_up_now, no_sleep, NULL};
+    f->output = strdup("seen\n");
+    LOAD(POLICY("local r = kiln.store.recall('k') if r then return r end\n"
+                "r = next(input) assert(kiln.store.remember('k', r, '1m')) return r"));
+    execute(f);
+    assert_int_equal(f->runs, 1);
+    kiln_result *first = kiln_result_ref(f->result);
+    execute(f);
+    assert_int_equal(f->runs, 1);
+    assert_true(f->result != first);
+    assert_int_equal(f->result->status, KILN_STATUS_OK);
+    assert_true(json_equal(f->result->outputs, first->outputs));
+    assert_true(f->result->outputs != first->outputs);
+    assert_string_equal(f->result->execution_id, "e");
+    kiln_result_unref(first);
+    f->now += 60000;
+    execute(f);
+    assert_int_equal(f->runs, 2);
+    kiln_shared_forget_results(f->policies.shared);
+    execute(f);
+    assert_int_equal(f->runs, 3);
+    fails(f, POLICY("kiln.store.remember('k', {})"), "PolicyError", "a result of this");
+}
+
+/* The oldest results make room, and what is too large is not kept. */
+static void remembering_is_bounded(void **state)
+{
+    fixture *f = *state;
+    char key[16];
+    kiln_result *result = new_result(f, NULL);
+    char *text = malloc(KILN_SHARED_RESULT_MAX);
+    memset(text, 'x', KILN_SHARED_RESULT_MAX);
+    text[KILN_SHARED_RESULT_MAX - 2000] = '\0';
+    json_array_append_new(result->outputs, json_pack("{s:s, s:s, s:s}", "type", "stream",
+                                                     "name", "stdout", "text", text));
+    free(text);
+    kiln_shared *shared = f->policies.shared;
+    int first = -1;
+    for (int i = 0; i < 80; i++) {
+        snprintf(key, sizeof(key), "k%d", i);
+        /* JSON holds the text twice: as output and in the summary */
+        int rc = kiln_shared_remember(shared, key, result, 0, 0);
+        first = i == 0 ? rc : first;
+    }
+    assert_int_equal(first, -E2BIG);
+    kiln_result_unref(result);
+    result = new_result(f, NULL);
+    text = malloc(KILN_SHARED_RESULT_MAX / 2);
+    memset(text, 'x', KILN_SHARED_RESULT_MAX / 2);
+    text[KILN_SHARED_RESULT_MAX / 2 - 2000] = '\0';
+    json_array_append_new(result->outputs, json_pack("{s:s, s:s, s:s}", "type", "stream",
+                                                     "name", "stdout", "text", text));
+    free(text);
+    for (int i = 0; i < 80; i++) {
+        snprintf(key, sizeof(key), "k%d", i);
+        assert_int_equal(kiln_shared_remember(shared, key, result, 0, 0), 0);
+    }
+    assert_null(kiln_shared_recall(shared, "k0", 0));
+    assert_non_null(kiln_shared_recall(shared, "k79", 0));
+    kiln_result_unref(result);
+}
+
+static void metrics(void **state)
+{
+    fixture *f = *state;
+    passes(f, POLICY("kiln.metric.count('runs') kiln.metric.count('runs', 2)\n"
+                     "kiln.metric.count('runs', 1, {language = input.language})\n"
+                     "kiln.metric.gauge('level', 7) kiln.metric.gauge('level', 3, {})\n"
+                     "kiln.metric.observe('took', 0.2) kiln.metric.observe('took', 70)\n"
+                     "return next(input)"));
+    json_t *all = kiln_metrics_to_json(f->policies.metrics);
+    char *text = json_dumps(all, JSON_SORT_KEYS | JSON_COMPACT);
+    assert_non_null(strstr(text, "{\"labels\":{},\"name\":\"runs\",\"type\":\"counter\","
+                                 "\"value\":3.0}"));
+    assert_non_null(strstr(text, "{\"labels\":{\"language\":\"python\"},\"name\":\"runs\","
+                                 "\"type\":\"counter\",\"value\":1.0}"));
+    assert_non_null(strstr(text, "\"type\":\"gauge\",\"value\":3.0"));
+    assert_non_null(strstr(text, "\"count\":2"));
+    assert_non_null(strstr(text, "{\"count\":0,\"le\":0.10000000000000001}"));
+    assert_non_null(strstr(text, "{\"count\":1,\"le\":0.25}"));
+    assert_non_null(strstr(text, "{\"count\":2,\"le\":60000.0}"));
+    assert_non_null(strstr(text, "\"sum\":70.2"));
+    free(text);
+    json_decref(all);
+    fails(f, POLICY("kiln.metric.count('Bad name')"), "PolicyError", "names begin with");
+    fails(f, POLICY("kiln.metric.gauge('runs', 1)"), "PolicyError",
+          "is a counter, not a gauge");
+    fails(f, POLICY("kiln.metric.count('runs', -1)"), "PolicyError", "no value of a counter");
+    fails(f, POLICY("kiln.metric.gauge('level', 0/0)"), "PolicyError", "no value of a gauge");
+    fails(f, POLICY("kiln.metric.count('runs', 1, {a = {}})"), "PolicyError", "label \"a\"");
+    fails(f, POLICY("kiln.metric.count('runs', 1, {'a'})"), "PolicyError", "name = value");
+    fails(f, POLICY("kiln.metric.count('runs', 1, {a='',b='',c='',d='',e=''})"), "PolicyError",
+          "more than 4 labels");
+    /* a label that anybody may choose cannot fill the engine, nor make runs fail */
+    f->patient = true;
+    passes(f, POLICY("for i = 1, 1500 do kiln.metric.count('flood', 1, {a = i .. ''}) end\n"
+                     "kiln.metric.count('flood', 1, {a = ('x'):rep(10000)})\n"
+                     "return next(input)"));
+    all = kiln_metrics_to_json(f->policies.metrics);
+    assert_int_equal(json_array_size(json_object_get(all, "series")), KILN_METRIC_SERIES);
+    assert_true(json_integer_value(json_object_get(all, "dropped")) > 400);
+    json_decref(all);
+}
+
+static void fingerprints(void **state)
+{
+    fixture *f = *state;
+    passes(
+        f,
+        POLICY(
+            "local a = kiln.fingerprint(input) assert(#a == 64)\n"
+            "assert(a == kiln.fingerprint(kiln.copy(input)))\n"
+            "for _, change in ipairs{{'code', 'x'}, {'language', 'lua'}, {'stdin', 'x'},\n"
+            "  {'args', {'a'}}, {'args', {'a', ''}}, {'args', {'', 'a'}}, {'env', {A = 'b'}},\n"
+            "  {'backend', 'x'}, {'timeout_ms', 5}, {'limits', {memory = 2^20}}} do\n"
+            "  local other = kiln.copy(input) other[change[1]] = change[2]\n"
+            "  local b = kiln.fingerprint(other) assert(a ~= b, change[1]) a = b\n"
+            "end\n"
+            "return next(input)"));
+    char path[128];
+    kiln_request *request = kiln_request_new();
+    kiln_request_set_code(request, "1", 1);
+    script_path(f, "b", path, sizeof(path));
+    write_script(f, "b", "one", 3);
+    kiln_request_add_file(request, "data", path, NULL, 0, NULL);
+    LOAD(POLICY("local id, why = kiln.fingerprint(input)\n"
+                "ctx:decide('id', id or why) return next(input)"));
+    begin(f, request);
+    write_script(f, "b", "two", 3);
+    begin(f, request);
+    write_script(f, "b", "one", 3);
+    begin(f, request);
+    unlink(path);
+    mkfifo(path, 0600);
+    begin(f, request);
+    const char *ids[4];
+    for (size_t i = 0; i < 4; i++) {
+        ids[i] = json_string_value(json_object_get(json_array_get(f->decisions, i), "detail"));
+    }
+    assert_string_not_equal(ids[0], ids[1]);
+    assert_string_equal(ids[0], ids[2]);
+    assert_non_null(strstr(ids[3], "no regular file"));
+    kiln_request_free(request);
+}
+
+/* ------------------------------------------------------------------- client and trace */
+
+static void client(void **state)
+{
+    fixture *f = *state;
+    passes(f, POLICY("assert(ctx.client == nil) return next(input)"));
+    f->client = "uid:1000";
+    passes(f, POLICY("assert(ctx.client == 'uid:1000') return next(input)"));
+}
+
+static void tracing(void **state)
+{
+    fixture *f = *state;
+    f->trace = json_array();
+    LOAD(POLICY("kiln.sleep('1h') ctx:decide('a', 'b') return next(input)"),
+         POLICY(
+             "kiln.analyze(input.code) kiln.log('error', 'x') return kiln.run('exec', input)"));
+    assert_int_equal(execute(f)->status, KILN_STATUS_OK);
+    static const char *const events[] = {"enter", "sleep", "decide", "enter", "analyze",
+                                         "log",   "run",   "leave",  "leave"};
+    assert_int_equal(json_array_size(f->trace), sizeof(events) / sizeof(events[0]));
+    for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
+        const json_t *entry = json_array_get(f->trace, i);
+        assert_string_equal(json_string_value(json_object_get(entry, "event")), events[i]);
+        assert_string_equal(json_string_value(json_object_get(entry, "policy")),
+                            i < 3 || i == 8 ? "a" : "b");
+    }
+}
+
+/* A script may return a table of hooks. */
+static void hooks(void **state)
+{
+    fixture *f = *state;
+    kiln_error err = KILN_ERROR_INIT;
+    passes(f, "return { execute = function(input, ctx, next) return next(input) end }");
+    static const char *const bad[] = {"return {}", "return { execute = 1 }",
+                                      "return { exceute = function() end }"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        write_script(f, "a", bad[i], strlen(bad[i]));
+        assert_true(load(f, 1, &err) < 0);
+        assert_non_null(strstr(err.text, "a.lua: returns a table"));
+    }
+}
+
 /* --------------------------------------------------------------------- the sandbox */
 
 static void reach(void **state)
@@ -864,6 +1233,19 @@ int main(void)
         TEST(endless_loops),
         TEST(spinning_line_is_told),
         TEST(pausing_uses_up_the_total),
+        TEST(budgets_of_a_chain),
+        TEST(results_are_bounded),
+        TEST(decisions_are_bounded),
+        TEST(store_counts),
+        TEST(store_is_bounded),
+        TEST(places),
+        TEST(remembering),
+        TEST(remembering_is_bounded),
+        TEST(metrics),
+        TEST(fingerprints),
+        TEST(client),
+        TEST(tracing),
+        TEST(hooks),
         TEST(waiting_is_not_counted),
         TEST(awaits_are_bounded),
         TEST(memory),
