@@ -23,8 +23,6 @@ kiln.options {
   override = { type = "boolean", default = false, help = "Whether the rules win over the backend that the caller asked for." },
 }
 
-local factors = { [""] = 1, B = 1, K = 1024, M = 1024 ^ 2, G = 1024 ^ 3 }
-
 local function rules(list)
   local pairs_of, i = {}, 0
   for _, rule in ipairs(list) do
@@ -56,11 +54,8 @@ end
 local function by_size(options, input)
   local chosen, largest
   for _, rule in ipairs(rules(options.sizes)) do
-    local number, unit = rule.key:match("^(%d+)(%a?)$")
-    if not number or not factors[unit] then
-      error(("[policy route]: %q is no size; write it like 64K or 1M"):format(rule.key), 0)
-    end
-    local size = tonumber(number) * factors[unit]
+    local size = tonumber(rule.key) or kiln.size(rule.key)
+    if not size then error(("[policy route]: %q is no size; write it like 64K or 1M"):format(rule.key), 0) end
     if #input.code > size and (not largest or size > largest) then
       chosen, largest = rule.backend, size
     end

@@ -287,6 +287,33 @@ static int l_sha256(lua_State *L)
     return 1;
 }
 
+typedef int (*unit_parser)(const char *text, uint64_t *value, kiln_error *err);
+
+static int push_unit(lua_State *L, unit_parser parse)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    uint64_t value;
+    if (parse(luaL_checkstring(L, 1), &value, &err) < 0) {
+        lua_pushnil(L);
+        lua_pushstring(L, err.text);
+        return 2;
+    }
+    lua_pushnumber(L, (lua_Number)value);
+    return 1;
+}
+
+/* kiln.duration("5s") -> milliseconds | nil, why */
+static int l_duration(lua_State *L)
+{
+    return push_unit(L, kiln_parse_duration);
+}
+
+/* kiln.size("64K") -> bytes | nil, why */
+static int l_size(lua_State *L)
+{
+    return push_unit(L, kiln_parse_size);
+}
+
 /* kiln.copy(input) -> a table of its own, and of its tables */
 static int l_copy(lua_State *L)
 {
@@ -507,6 +534,8 @@ void kiln_api_push(lua_State *L)
         {"json", l_json},
         {"sha256", l_sha256},
         {"copy", l_copy},
+        {"duration", l_duration},
+        {"size", l_size},
         {"backends", l_backends},
         {"default_backend", l_default_backend},
         {"options", l_options},

@@ -69,6 +69,7 @@ const char kiln_glue_lua[] =
     "    version = api.version, options = api.options, deny = api.deny,\n"
     "    unavailable = api.unavailable, log = api.log, logging = api.logging,\n"
     "    copy = api.copy, json = api.json, sha256 = api.sha256,\n"
+    "    duration = api.duration, size = api.size,\n"
     "    now = api.now, fingerprint = api.fingerprint,\n"
     "    store = { get = api.store_get, set = api.store_set, incr = api.store_incr,\n"
     "      hold = api.store_hold, remember = api.store_remember, recall = api.store_recall },\n"
