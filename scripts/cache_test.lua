@@ -100,3 +100,12 @@ test.case("an error of the code is an answer, unless that is not wanted", functi
   for _ = 1, 2 do run { answer = answer, options = { keep = "ok" }, input = { code = "# kiln: deterministic 2" } } end
   test.is(runs, 3)
 end)
+
+test.case("a question that cannot be told apart is asked", function()
+  runs = 0
+  local input = { code = "# kiln: deterministic", input_files = { { name = "a", path = "/nowhere/at/all" } } }
+  local told = run { input = input }
+  run { input = input }
+  test.is(runs, 2)
+  test.like(told.decisions[1].detail, "^passed: /nowhere/at/all: ")
+end)

@@ -51,3 +51,12 @@ test.case("the caller's input stays as it was for the policies around", function
   }
   test.ok(run.log[1].text:find('"code_bytes":5', 1, true))
 end)
+
+test.case("imports that cannot be told: it does not run without them", function()
+  local run = test.run {
+    policy = "imports", backend = "exec", backends = { exec = {} }, execution_count = 2, imports = "no analyzer",
+  }
+  test.is(run.ran, {})
+  test.is(run.result.status, "unavailable")
+  test.is(run.result.errors[1].message, "the notebook's imports cannot be told: no analyzer")
+end)

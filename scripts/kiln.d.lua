@@ -71,6 +71,7 @@ function notebook:get_imports() end
 ---@class kiln.Context
 ---@field session_id string
 ---@field execution_id string
+---@field client? string who asked, as the door knows it
 ---@field execution_count number 1 for the session's first
 ---@field failures number of the session, in a row, before this execution
 ---@field options table<string, any> as kiln.options declared them
@@ -85,18 +86,75 @@ function context:decide(action, detail) end
 --- What is inside of a policy; awaits. May be called again, to run again, until the policy
 --- has returned. Never raises for what happens inside: that is in the result.
 ---@alias kiln.Next fun(input: kiln.Input): kiln.Result
---- A script returns one. It must return a result of this execution.
+--- A script returns one, or a table of hooks. It must return a result of this execution.
 ---@alias kiln.Policy fun(input: kiln.Input, ctx: kiln.Context, next: kiln.Next): kiln.Result
+---@class kiln.Hooks
+---@field execute kiln.Policy
 
 ---@class kiln.Option
 ---@field type "string"|"boolean"|"integer"|"duration"|"size"|"list" durations are read as milliseconds, sizes as bytes
 ---@field default? any as it would stand in the file; a list may be a table
 ---@field help? string
 
+--- What executions share, over chains and reloads, until the engine ends. Keys are of 1 to
+--- 256 bytes and everybody's: begin them with the policy's name. A full store is an error.
+---@class kiln.Store
+local store = {}
+---@param key string
+---@return number|string|boolean|nil
+function store.get(key) end
+--- nil deletes. ttl: milliseconds or "1s"; without it for ever.
+---@param key string
+---@param value number|string|boolean|nil at most 4096 bytes
+---@param ttl? number|string
+function store.set(key, value, ttl) end
+--- Adds in one step; one that is not there begins at 0 and lives for ttl.
+---@param key string
+---@param by? number 1
+---@param ttl? number|string
+---@return number sum
+function store.incr(key, by, ttl) end
+--- Takes one of `most` places until the execution ends, however it ends.
+---@param key string
+---@param most number
+---@return boolean held
+function store.hold(key, most) end
+--- Keeps what a result says; not one with output files or cut output, nor above 1M. The
+--- oldest make room for new ones; a reload forgets them all.
+---@param key string
+---@param result kiln.Result
+---@param ttl? number|string
+---@return true? kept, string? why
+function store.remember(key, result, ttl) end
+--- As a result of this execution.
+---@param key string
+---@return kiln.Result?
+function store.recall(key) end
+
+--- Counted for whoever shows it (`kiln trace --json`, a metrics page). Names of a-z, 0-9
+--- and _; at most 4 labels and 1000 series: further ones are dropped and counted.
+---@class kiln.Metric
+local metric = {}
+---@param name string
+---@param by? number 1
+---@param labels? table<string, string>
+function metric.count(name, by, labels) end
+---@param name string
+---@param value number
+---@param labels? table<string, string>
+function metric.gauge(name, value, labels) end
+--- Into a histogram.
+---@param name string
+---@param value number
+---@param labels? table<string, string>
+function metric.observe(name, value, labels) end
+
 ---@class kiln
 ---@field version string
 ---@field backends table<string, {stateful: boolean, languages: string[]}> "*" stands for every language
 ---@field default_backend string [engine] backend
+---@field store kiln.Store
+---@field metric kiln.Metric
 kiln = {}
 --- Declares the keys of [policy NAME]; once, while the script is loaded.
 ---@param options table<string, kiln.Option>
@@ -146,6 +204,20 @@ function kiln.json(value) end
 ---@param text string
 ---@return string hexadecimal
 function kiln.sha256(text) end
+--- Tells questions apart: language, backend, code, stdin, args, env, limits, input files
+--- with their content (4M at most).
+---@param input kiln.Input
+---@return string? hexadecimal, string? failure
+function kiln.fingerprint(input) end
+--- Of a clock that never goes back; it has no other meaning.
+---@return number milliseconds
+function kiln.now() end
+---@param text string "500ms", "5s", "2h"
+---@return number? milliseconds, string? failure
+function kiln.duration(text) end
+---@param text string "64K", "1M"
+---@return number? bytes, string? failure
+function kiln.size(text) end
 
 ---@class kiln.Run
 ---@field result table the result as JSON has it
@@ -154,6 +226,7 @@ function kiln.sha256(text) end
 ---@field calls {backend: string, input: kiln.Input}[]
 ---@field log {level: string, policy: string, text: string}[]
 ---@field slept number milliseconds of the made-up clock
+---@field metrics {series: table[], dropped: number}
 ---@field analyzed number calls of analyze
 
 ---@class kiln.Experiment
@@ -165,8 +238,9 @@ function kiln.sha256(text) end
 ---@field backend? string the default one
 ---@field input? table as the JSON of an input; code is "" by default
 ---@field analyze? table|fun(code: string, language: string): table?, string?
----@field imports? string[] what ctx.notebook:get_imports() gives
+---@field imports? string[]|string what ctx.notebook:get_imports() gives; a string: its failure
 ---@field session_id? string
+---@field client? string
 ---@field execution_count? number
 ---@field failures? number
 
@@ -176,6 +250,7 @@ test = {}
 ---@param name string
 ---@param body fun()
 function test.case(name, body) end
+--- Inside of a test.case, whose runs share a store, metrics and a clock.
 ---@param spec kiln.Experiment
 ---@return kiln.Run
 function test.run(spec) end
@@ -185,3 +260,12 @@ function test.is(got, want, name) end
 function test.like(text, pattern, name) end
 ---@param run kiln.Run
 function test.decided(run, action, detail) end
+--- What a metric has come to.
+---@param run kiln.Run
+---@param name string
+---@param labels? table<string, string>
+---@return number?
+function test.metric(run, name, labels) end
+--- Moves the made-up clock.
+---@param milliseconds number
+function test.advance(milliseconds) end

@@ -81,3 +81,12 @@ test.case("a malformed rule fails, and says so", function()
   test.is(run.result.errors[1].name, "PolicyError")
   test.like(run.result.errors[1].message, '"python" is no rule')
 end)
+
+test.case("import rules say so when nobody can parse the language", function()
+  local run = test.run {
+    policy = "route", options = { imports = "torch=container" }, input = { language = "bash" }, backend = "exec",
+    analyze = function() return nil, "no backend can analyze bash" end,
+  }
+  test.is(run.ran, { "exec" })
+  test.decided(run, "analyze", "import rules were not applied: no backend can analyze bash")
+end)

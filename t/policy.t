@@ -80,4 +80,79 @@ run, result = kiln("[policy route]\nbackend = nowhere\n", "-c", "1")
 tap.is(result.status, "unavailable", "route: a backend that is not there is no fall-through")
 run, result = kiln("[policy deny]\nlanguages = bash\nmessage = Ask.\n", "-l", "bash", "-c", "1")
 tap.is(result.errors and result.errors[1].message, "the language bash is refused. Ask.", "deny: the reason in the result")
+
+-- ---- kiln test: coverage and JUnit
+write("half.lua", "return function(input, ctx, next)\n  if input.code == 'x' then\n    return kiln.deny('x')\n" ..
+  "  end\n  return next(input)\nend\n")
+write("half_test.lua", "test.case('passes <&>', function() test.is(test.run{policy='half'}.result.status, 'ok') end)\n" ..
+  "test.case('fails', function() error('no \"way\"') end)\n")
+tests = tap.run { "kiln", "test", "--coverage", "--junit", dir .. "/junit.xml", dir .. "/half_test.lua" }
+tap.is(tests.code, 1, "kiln test --coverage --junit: a failed test")
+tap.like(tests.out, "# coverage [^\n]*/half%.lua: 2 of 3 lines %(66%%%), not run: 3\n", "the line that was not run")
+local xml = tap.read(dir .. "/junit.xml")
+tap.contains(xml, '<testsuites name="kiln test" tests="2" failures="1">', "JUnit: the sums")
+tap.contains(xml, 'name="passes &#60;&#38;&#62;"', "JUnit: names are escaped")
+tap.like(xml, '<failure message="[^"]*half_test.-no &#34;way&#34;"/>', "JUnit: why it failed")
+tap.like(tap.run({ "kiln", "test", "--coverage" }).out, "# coverage scripts/deny%.lua: %d+ of %d+ lines %(100%%%)",
+  "the shipped policies' lines")
+tap.is(tap.run({ "kiln", "test", "--junit", dir .. "/no/where.xml", dir .. "/half_test.lua" }).code, 125,
+  "a file that cannot be written is no success")
+
+-- ---- several chains
+local two = "[chain default]\npolicies =\n[chain strict]\npolicies = deny\n[policy deny]\nlanguages = bash\n"
+run, result = kiln(two, "-l", "bash", "-c", "1")
+tap.is(result.status, "skipped", "the default chain")
+run, result = kiln(two, "--chain", "strict", "-l", "bash", "-c", "1")
+tap.is(result.status, "denied", "another chain, chosen by the request")
+run = kiln(two, "--chain", "strikt", "-c", "1")
+tap.is(run.code, 2, "a chain that is not there is a usage error")
+tap.contains(run.err, 'no chain "strikt", did you mean "strict"?', "with the near name")
+run, result = kiln(two .. "[engine]\nchain = strict\n", "-l", "bash", "-c", "1")
+tap.is(result.status, "denied", "[engine] chain")
+for key, value in pairs { burst = "1ms", total = "soon", memory = "1K", awaits = "0", results = "1B" } do
+  run = kiln(two .. "[chain third]\npolicies =\n" .. key .. " = " .. value .. "\n", "-c", "1")
+  tap.is(run.code, 2, key .. " = " .. value .. " is refused")
+  tap.like(run.err, "kiln.ini:9: .*" .. key, "with its line")
+end
+
+-- ---- kiln check
+local checked = tap.run { "kiln", "check", "-s", "policy.retry.max_failures=many" }
+tap.is(checked.code, 2, "kiln check: an option of the wrong type")
+tap.contains(checked.out, "max_failures", "names it")
+checked = tap.run { "kiln", "check", "-s", "policy.retry.fallbak=exec" }
+tap.is(checked.code, 2, "kiln check: a misspelt option")
+tap.contains(checked.out, 'did you mean "fallback"', "with the near name")
+for _, example in ipairs { "quotas", "caching", "second-opinion" } do
+  checked = tap.run { "kiln", "check", "--config", "conf/" .. example .. ".ini", "--json" }
+  tap.is(json.decode(checked.out).policies.ok, true, "conf/" .. example .. ".ini loads")
+end
+
+-- ---- kiln trace
+local function trace(...)
+  local argv = { "kiln", "trace" }
+  for _, word in ipairs { ... } do argv[#argv + 1] = word end
+  return tap.run(argv)
+end
+run = trace("-s", "policy.deny.imports=socket", "-c", "import socket, os")
+tap.is(run.code, 0, "kiln trace: what is refused is told, too")
+tap.like(run.out, "^chain default\naudit\n  deny\n    %- analyze python\n    %- decide deny: the code imports socket\n" ..
+  "    %- denied\n  deny gives denied\naudit gives denied\nresult: denied: deny: the code imports socket", "step by step")
+run = trace("--json", "--result", "interpreter=crashed", "-s", "policy.retry.fallback=exec", "-s", "limits.memory=1G",
+  "--limit", "memory=256M", "-c", "open('/tmp/kiln-trace-must-not-run', 'w')")
+local traced = json.decode(run.out)
+tap.is(traced.chain, "default", "kiln trace --json: the chain")
+tap.is(traced.result.status, "ok", "the second backend's made-up answer")
+local events = {}
+for _, step in ipairs(traced.trace) do
+  if step.event == "run" then events[#events + 1] = step.backend .. " " .. step.limits.memory end
+  if step.event == "answer" then events[#events + 1] = step.status end
+end
+tap.is(table.concat(events, ", "), "interpreter 268435456, crashed, exec 268435456, ok", "each run and its answer")
+tap.ok(not io.open("/tmp/kiln-trace-must-not-run"), "nothing has run")
+tap.is(#traced.metrics.series, 0, "the metrics")
+tap.is(trace("--result", "fine", "-c", "1").code, 2, "a status that is none")
+tap.is(trace("--chain", "nowhere", "-c", "1").code, 2, "a chain that is none")
+tap.is(trace("--result").code, 2, "a value that is missing")
+tap.is(trace("conf/examples/hello.ipynb").code, 2, "a notebook")
+tap.like(trace("-b", "nowhere", "-c", "1").out, "result: unavailable: .*nowhere", "a backend that is not there")
 tap.done()

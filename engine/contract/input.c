@@ -100,6 +100,7 @@ void kiln_request_free(kiln_request *request)
     free(request->language);
     free(request->stdin_data);
     free(request->backend);
+    free(request->chain);
     free(request);
 }
 
@@ -154,6 +155,7 @@ kiln_request *kiln_request_copy(const kiln_request *request)
     rc = rc < 0 ? rc : kiln_request_set_string(&copy->cell_id, request->cell_id);
     rc = rc < 0 ? rc : kiln_request_set_string(&copy->language, request->language);
     rc = rc < 0 ? rc : kiln_request_set_string(&copy->backend, request->backend);
+    rc = rc < 0 ? rc : kiln_request_set_string(&copy->chain, request->chain);
     if (rc == 0 && request->stdin_data != NULL) {
         rc = kiln_request_set_stdin(copy, request->stdin_data, request->stdin_length);
     }

@@ -38,6 +38,7 @@ typedef struct kiln_request {
     char **args;        /* NULL-terminated, never NULL */
     char **env;         /* "NAME=value", NULL-terminated, never NULL */
     char *backend;      /* a wish, or NULL */
+    char *chain;        /* of policies, or NULL: the default */
     kiln_limits limits; /* timeout_ms included; 0: not asked */
 } kiln_request;
 

@@ -169,6 +169,9 @@ static int take_key(kiln_request *request, const char *key, const json_t *value,
     if (strcmp(key, "backend") == 0) {
         return take_string(&request->backend, key, value, err);
     }
+    if (strcmp(key, "chain") == 0) {
+        return take_string(&request->chain, key, value, err);
+    }
     if (strcmp(key, "args") == 0) {
         return take_words(request, value, err);
     }
@@ -263,7 +266,7 @@ json_t *kiln_request_to_json(const kiln_request *request)
                              ? json_null()
                              : json_stringn(request->stdin_data, request->stdin_length);
     return json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "session_id",
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "session_id",
         string_or_null(request->session_id), "code",
         json_stringn(request->code, request->code_length), "input_files", files, "cell_id",
         string_or_null(request->cell_id), "language", json_string(request->language), "stdin",
@@ -271,5 +274,5 @@ json_t *kiln_request_to_json(const kiln_request *request)
         request->limits.timeout_ms > 0 ? json_integer((json_int_t)request->limits.timeout_ms)
                                        : json_null(),
         "limits", kiln_limits_to_json(&request->limits), "backend",
-        string_or_null(request->backend));
+        string_or_null(request->backend), "chain", string_or_null(request->chain));
 }

@@ -10,7 +10,9 @@
 
 struct kiln_engine {
     uv_loop_t *loop;
-    kiln_config *config;
+    kiln_config *config; /* the one in effect */
+    kiln_config *boot;   /* that the engine was made with: backends keep to it */
+    char *scripts;       /* folder of the policies where [engine] scripts says none */
     kiln_backends *backends;
     kiln_policies *policies;
     kiln_core_session *sessions;
@@ -40,6 +42,9 @@ struct kiln_execution {
     bool *gone;    /* set when it is freed; somebody's own, or NULL */
     uv_timer_t *deferred;
 };
+
+/* engine.c: what the engine keeps of its configuration in a form of its own. */
+void kiln_engine_take_config(kiln_engine *engine);
 
 /* policy_host.c: the core's side of kiln_policy_host. */
 void kiln_core_policy_host(kiln_engine *engine, kiln_policy_host *host);

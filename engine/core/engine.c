@@ -122,21 +122,17 @@ static int emergency_result(kiln_engine *engine)
                                        "the engine has no memory left", NULL);
 }
 
-static int set_log_level(const kiln_config *config, kiln_error *err)
+void kiln_engine_take_config(kiln_engine *engine)
 {
     static const char *const names[] = {"error", "warning", "info", "debug", NULL};
-    const char *name = kiln_config_string(config, "engine", "log_level");
-    for (int i = 0; name != NULL && names[i] != NULL; i++) {
-        if (strcmp(names[i], name) == 0) {
+    const char *level = kiln_config_string(engine->config, "engine", "log_level");
+    for (int i = 0; level != NULL && names[i] != NULL; i++) {
+        if (strcmp(names[i], level) == 0) {
             kiln_log_set_level((kiln_log_level)i);
-            return 0;
         }
     }
-    return name == NULL ? 0
-                        : kiln_error_set(err, EINVAL,
-                                         "[engine] log_level \"%s\": expected error, warning, "
-                                         "info or debug",
-                                         name);
+    engine->ceiling = kiln_config_limits(engine->config);
+    engine->grace_ms = kiln_config_duration(engine->config, "engine", "grace");
 }
 
 /* Runs the loop until every backend's worker process has come up, or has not. */
@@ -144,7 +140,7 @@ void kiln_engine_try_backends(kiln_engine *engine,
                               void (*failed)(void *user, const char *backend, const char *why),
                               void *user)
 {
-    const char *const *name = kiln_config_list(engine->config, "engine", "backends");
+    const char *const *name = kiln_config_list(engine->boot, "engine", "backends");
     for (; *name != NULL; name++) {
         kiln_error err = KILN_ERROR_INIT;
         kiln_backend *backend = kiln_backends_find(engine->backends, *name);
@@ -205,10 +201,10 @@ int kiln_engine_open(uv_loop_t *loop, kiln_config *config, const kiln_paths *pat
         return kiln_error_set(err, ENOMEM, "out of memory");
     }
     engine->loop = loop;
-    engine->config = config;
-    engine->ceiling = kiln_config_limits(config);
-    engine->grace_ms = kiln_config_duration(config, "engine", "grace");
-    int rc = set_log_level(config, err);
+    engine->config = engine->boot = config;
+    engine->scripts = strdup(paths->scripts);
+    kiln_engine_take_config(engine);
+    int rc = engine->scripts != NULL ? 0 : kiln_error_set(err, ENOMEM, "out of memory");
     if (rc == 0 && (sodium_init() < 0 || emergency_result(engine) < 0)) {
         rc = kiln_error_set(err, ENOMEM, "out of memory");
     }
@@ -266,7 +262,11 @@ void kiln_engine_close(kiln_engine *engine)
     kiln_core_network_close(engine);
     drain(engine->loop);
     kiln_result_unref(engine->out_of_memory);
-    kiln_config_free(engine->config);
+    if (engine->config != engine->boot) {
+        kiln_config_free(engine->config);
+    }
+    kiln_config_free(engine->boot);
+    free(engine->scripts);
     free(engine);
 }
 

@@ -39,7 +39,18 @@ void kiln_engine_close(kiln_engine *engine);
 int kiln_engine_keep_pools(kiln_engine *engine, kiln_error *err);
 /* How many are ready now; 0 for a backend that has none, or that there is not. */
 size_t kiln_engine_pooled(const kiln_engine *engine, const char *backend);
+/* The one in effect; borrowed until the next reload. */
 const kiln_config *kiln_engine_config(const kiln_engine *engine);
+
+/* Takes another configuration while executions are in flight: chains and policies, limits,
+ * and of [engine] backend, chain, scripts, log_level and grace; what has begun ends under
+ * the old one. Whole or not at all: negative (-EINVAL: "scripts/x.lua:3: what") and all is
+ * as it was. Owns `config` from then on, also on failure. What else has changed waits for a
+ * restart: it is logged, and told by the next. */
+int kiln_engine_reload(kiln_engine *engine, kiln_config *config, kiln_error *err);
+/* ["[sandbox] network",...]: keys that differ from those the engine was made with. New
+ * reference. */
+json_t *kiln_engine_waits_for_restart(const kiln_engine *engine);
 
 /* id NULL: made up. -EEXIST, -EINVAL (id: [A-Za-z0-9._-], at most 64 bytes). */
 int kiln_session_open(kiln_engine *engine, const char *id, kiln_session **session,
@@ -49,8 +60,13 @@ void kiln_session_close(kiln_session *session);
 const char *kiln_session_id(const kiln_session *session);
 
 typedef struct kiln_execute_options {
-    const char *chain;    /* NULL: the default */
+    const char *chain;    /* NULL: the request's, else the default */
     const char *client;   /* who asks, for policies that count by client; NULL: unknown */
+    /* For `kiln trace`: an array, or NULL. What each policy does is appended; nothing runs,
+     * and a backend answers at once with the status that `answers` ({"exec":"crashed",
+     * "*":"ok"}; borrowed; NULL: ok) has for it. */
+    json_t *trace;
+    const json_t *answers;
     int out_fd;           /* directory for output files, -1: only told, not kept */
     const char *out_path; /* its name, for output_files[].path */
     /* Outputs as they come, text already made valid UTF-8; may be NULL. */

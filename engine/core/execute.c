@@ -171,6 +171,8 @@ int kiln_execute(kiln_session *session_, kiln_request *request,
 {
     kiln_core_session *session = kiln_session_core(session_);
     int rc = kiln_request_validate(request, err);
+    const char *chain = options->chain != NULL ? options->chain : request->chain;
+    rc = rc < 0 ? rc : kiln_policies_find(session->engine->policies, chain, err);
     if (rc == 0 && session->execution != NULL) {
         rc = kiln_error_set(err, EBUSY, "session %s is busy: one execution at a time",
                             session->base.id);
@@ -201,12 +203,13 @@ int kiln_execute(kiln_session *session_, kiln_request *request,
         .execution_count = session->execution_count,
         .consecutive_failures = session->consecutive_failures,
         .decisions = execution->decisions,
+        .trace = options->trace,
         .execution = execution,
     };
     *out = execution;
     execution->starting = true;
-    kiln_policies_execute(execution->engine->policies, options->chain, &context, request,
-                          chain_done, execution, &execution->policy_run);
+    kiln_policies_execute(execution->engine->policies, chain, &context, request, chain_done,
+                          execution, &execution->policy_run);
     execution->starting = false;
     return 0;
 }

@@ -37,6 +37,7 @@ struct kiln_core_run {
     const char **env; /* the proxy, [sandbox] env, the request's: the later of a name counts */
     kiln_input input;
     run_end end;
+    bool queued;    /* waits for a cancelled run to be gone from its backend */
     bool live;      /* the caller sees its outputs as they come */
     unsigned asked; /* the round of kiln_core_runs_interrupt that it was told in */
     unsigned refused_outputs;
@@ -76,6 +77,8 @@ static void free_timer(uv_handle_t *handle)
     free(handle);
 }
 
+static void begin_on_backend(kiln_core_run *run);
+
 static void unlink_run(kiln_core_run *run)
 {
     kiln_core_run **place = &run->execution->runs;
@@ -83,6 +86,33 @@ static void unlink_run(kiln_core_run *run)
         place = &(*place)->next;
     }
     *place = run->next;
+}
+
+/* What a policy has cancelled still runs until its processes are dead; one run at a time
+ * on a session's backend. */
+static bool backend_is_ending(const kiln_core_run *run)
+{
+    const kiln_core_run *other = run->execution->runs;
+    while (other != NULL &&
+           (other == run || other->done != NULL || other->backend != run->backend)) {
+        other = other->next;
+    }
+    return other != NULL;
+}
+
+/* The next that waited for such an end; it may be over, and the execution with it, when
+ * this returns. False: none did. */
+static bool begin_queued(kiln_execution *execution)
+{
+    kiln_core_run *run = execution->runs;
+    while (run != NULL && (!run->queued || backend_is_ending(run))) {
+        run = run->next;
+    }
+    if (run == NULL) {
+        return false;
+    }
+    begin_on_backend(run);
+    return true;
 }
 
 /* Ends the run: the caller has filled the result. */
@@ -98,7 +128,7 @@ static void finish(kiln_core_run *run)
     run->result->streamed = run->live;
     if (run->done != NULL) {
         run->done(run->user, run->result);
-    } else {
+    } else if (!begin_queued(run->execution)) {
         kiln_execution_run_over(run->execution);
     }
     kiln_manifest_free(run->manifest);
@@ -374,6 +404,23 @@ static void on_ready(void *user, kiln_binding *binding, int root_fd, const kiln_
     }
 }
 
+/* `kiln trace`: what it was told to answer, or ok. */
+static void answer_made_up(kiln_core_run *run)
+{
+    const json_t *answers = run->execution->options.answers;
+    const char *name = json_string_value(json_object_get(answers, run->result->backend));
+    name = name != NULL ? name : json_string_value(json_object_get(answers, "*"));
+    run->result->status = KILN_STATUS_OK;
+    if (name != NULL) {
+        kiln_status_from_name(name, &run->result->status);
+    }
+    const char *kind = kiln_status_error_kind(run->result->status);
+    if (kind != NULL) {
+        kiln_result_add_error(run->result, kind, "Trace", "made up: nothing was run", NULL);
+    }
+    finish(run);
+}
+
 static void choose_backend(kiln_core_run *run, const char *wish)
 {
     kiln_engine *engine = run->execution->engine;
@@ -384,7 +431,7 @@ static void choose_backend(kiln_core_run *run, const char *wish)
     run->result->backend = NULL;
     run->backend = name != NULL ? kiln_backends_find(engine->backends, name) : NULL;
     if (run->backend == NULL) {
-        const char *const *names = kiln_config_list(engine->config, "engine", "backends");
+        const char *const *names = kiln_config_list(engine->boot, "engine", "backends");
         const char *near = name != NULL ? kiln_near_match(name, names) : NULL;
         snprintf(message, sizeof(message), "no backend \"%s\" in [engine] backends%s%s%s",
                  name != NULL ? name : "", near != NULL ? ": did you mean \"" : "",
@@ -400,9 +447,22 @@ static void choose_backend(kiln_core_run *run, const char *wish)
         refuse(run, "UnknownLanguage", message);
         return;
     }
+    if (run->execution->options.trace != NULL) {
+        answer_made_up(run);
+        return;
+    }
     if (run->request->limits.timeout_ms > 0) {
         set_timer(run, run->request->limits.timeout_ms);
     }
+    run->queued = backend_is_ending(run);
+    if (!run->queued) {
+        begin_on_backend(run);
+    }
+}
+
+static void begin_on_backend(kiln_core_run *run)
+{
+    run->queued = false;
     kiln_backend_bind(run->backend, &run->execution->session->base, run->request->language,
                       &run->request->limits, on_ready, run);
 }
@@ -421,7 +481,7 @@ static int join_env(kiln_core_run *run)
     const kiln_engine *engine = run->execution->engine;
     const char *const *lists[] = {
         (const char *const *)engine->proxy_env,
-        kiln_config_list(engine->config, "sandbox", "env"),
+        kiln_config_list(engine->boot, "sandbox", "env"),
         (const char *const *)run->request->env,
     };
     size_t counts[3], total = 0;

@@ -205,6 +205,17 @@ int kiln_backends_load(const kiln_backends_spec *spec, kiln_backends **backends,
     return 0;
 }
 
+int kiln_backends_declare(const kiln_backends *backends, kiln_config *config, kiln_error *err)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < backends->count; i++) {
+        const kiln_backend *backend = backends->list[i];
+        rc =
+            kiln_config_declare(config, backend->section, backend->loaded->plugin.options, err);
+    }
+    return rc;
+}
+
 void kiln_backends_free(kiln_backends *backends)
 {
     if (backends == NULL) {

@@ -36,6 +36,9 @@ typedef struct kiln_backends_spec {
 /* Loads every backend of [engine] backends; the first that is refused refuses all. */
 int kiln_backends_load(const kiln_backends_spec *spec, kiln_backends **backends,
                        kiln_error *err);
+/* Declares their options to another configuration, so that it can be checked; they go on
+ * with what they were loaded with. */
+int kiln_backends_declare(const kiln_backends *backends, kiln_config *config, kiln_error *err);
 /* fini of each; no session is bound. */
 void kiln_backends_free(kiln_backends *backends);
 /* The same without a later use: every plugin with its own error, for reports.

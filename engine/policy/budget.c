@@ -161,6 +161,13 @@ void kiln_budget_close(kiln_budget *budget)
     }
 }
 
+void kiln_budget_set_hook(kiln_budget *budget, lua_Hook hook, int mask)
+{
+    budget->hook = hook;
+    budget->hook_mask = mask;
+    lua_sethook(budget->L, hook, mask, 0);
+}
+
 static void fresh(kiln_budget *budget)
 {
     budget->serial++;
@@ -184,7 +191,7 @@ void kiln_budget_end(kiln_budget *budget)
 {
     active = NULL; /* the handler must not set the hook while it is taken away */
     if (budget->tripped != KILN_OVERRUN_NONE) {
-        lua_sethook(budget->L, NULL, 0, 0);
+        lua_sethook(budget->L, budget->hook, budget->hook_mask, 0);
     }
     active = budget->outer;
 }
@@ -192,7 +199,7 @@ void kiln_budget_end(kiln_budget *budget)
 void kiln_budget_renew(kiln_budget *budget)
 {
     active = NULL;
-    lua_sethook(budget->L, NULL, 0, 0);
+    lua_sethook(budget->L, budget->hook, budget->hook_mask, 0);
     fresh(budget);
 }
 

@@ -44,6 +44,8 @@ typedef struct kiln_budget {
     volatile sig_atomic_t tripped; /* kiln_overrun */
     struct kiln_budget *outer;     /* that is used inside of which (kiln test) */
     json_t *traceback;             /* where it was when it tripped; array */
+    lua_Hook hook;                 /* that is set while no budget is used up, or NULL */
+    int hook_mask;
 } kiln_budget;
 
 /* L is the state's main thread. The first one starts the process's timer. 0, or
@@ -51,6 +53,9 @@ typedef struct kiln_budget {
 int kiln_budget_open(kiln_budget *budget, lua_State *L, uint64_t burst_ms, uint64_t total_ms,
                      kiln_error *err);
 void kiln_budget_close(kiln_budget *budget);
+
+/* A hook of somebody else's; overruns take its place while they last. */
+void kiln_budget_set_hook(kiln_budget *budget, lua_Hook hook, int mask);
 
 /* Around every entry into Lua. *spent lives until end. */
 void kiln_budget_begin(kiln_budget *budget, uint64_t *spent);

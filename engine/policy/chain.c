@@ -136,10 +136,15 @@ int kiln_policy_run_push(lua_State *L, kiln_policy_run *run, kiln_result *result
     if (run->result_count >= KILN_RUN_RESULTS ||
         run->result_bytes > run->chain->budget.result_bytes) {
         kiln_result_unref(result);
-        return run->result_count >= KILN_RUN_RESULTS
-                   ? luaL_error(L, "more than %d results in one execution", KILN_RUN_RESULTS)
-                   : luaL_error(L, "results of more than %f bytes in one execution",
-                                (lua_Number)run->chain->budget.result_bytes);
+        kiln_error err = KILN_ERROR_INIT;
+        if (run->result_count >= KILN_RUN_RESULTS) {
+            kiln_error_set(&err, -E2BIG, "more than %d results in one execution",
+                           KILN_RUN_RESULTS);
+        } else {
+            kiln_error_set(&err, -E2BIG, "results of more than %zu bytes in one execution",
+                           run->chain->budget.result_bytes);
+        }
+        return kiln_api_raise(L, &err);
     }
     if (run->result_count % 8 == 0) {
         kiln_result **grown = reallocarray(run->results, run->result_count + 8, sizeof(*grown));
@@ -535,22 +540,47 @@ static void refuse_at_once(kiln_policies *policies, const kiln_policy_context *c
     }
 }
 
+static kiln_chain *find_chain(const kiln_policies *policies, const char *name)
+{
+    name = name != NULL ? name : policies->default_chain;
+    for (size_t i = 0; i < policies->count; i++) {
+        if (strcmp(policies->chains[i]->name, name) == 0) {
+            return policies->chains[i];
+        }
+    }
+    return NULL;
+}
+
+int kiln_policies_find(const kiln_policies *policies, const char *chain, kiln_error *err)
+{
+    if (find_chain(policies, chain) != NULL) {
+        return 0;
+    }
+    chain = chain != NULL ? chain : policies->default_chain;
+    const char **names = calloc(policies->count + 1, sizeof(*names));
+    for (size_t i = 0; names != NULL && i < policies->count; i++) {
+        names[i] = policies->chains[i]->name;
+    }
+    const char *near = names != NULL ? kiln_near_match(chain, names) : NULL;
+    if (near != NULL) {
+        kiln_error_set(err, -EINVAL, "no chain \"%s\", did you mean \"%s\"?", chain, near);
+    } else {
+        kiln_error_set(err, -EINVAL, "no chain \"%s\"; add a section [chain %s]", chain, chain);
+    }
+    free(names);
+    return -EINVAL;
+}
+
 void kiln_policies_execute(kiln_policies *policies, const char *name,
                            const kiln_policy_context *context, kiln_request *request,
                            void (*done)(void *user, kiln_result *result), void *user,
                            kiln_policy_run **slot)
 {
     kiln_error err = KILN_ERROR_INIT;
-    kiln_chain *chain = NULL;
     *slot = NULL;
-    name = name != NULL ? name : policies->default_chain;
-    for (size_t i = 0; i < policies->count && chain == NULL; i++) {
-        if (strcmp(policies->chains[i]->name, name) == 0) {
-            chain = policies->chains[i];
-        }
-    }
+    kiln_chain *chain = find_chain(policies, name);
     if (chain == NULL) {
-        kiln_error_set(&err, -ENOENT, "no chain \"%s\"; add a section [chain %s]", name, name);
+        kiln_policies_find(policies, name, &err);
         refuse_at_once(policies, context, err.text, done, user);
         return;
     }

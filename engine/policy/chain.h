@@ -114,6 +114,7 @@ struct kiln_policies {
     kiln_shared *shared;
     kiln_metrics *metrics;
     /* kiln.log; NULL: the engine's log */
+    struct kiln_coverage *coverage; /* of `kiln test`, or NULL */
     void (*log)(void *user, const char *level, const char *policy, const char *text);
     void *log_user;
 };
@@ -221,9 +222,6 @@ bool kiln_wait_over(const kiln_policy_run *run);
 void kiln_policy_run_drive(kiln_policy_run *run);
 /* Stale completions dropped so far. */
 unsigned long kiln_wait_stale_count(void);
-
-/* ---- `kiln test`: the files as one TAP stream; as kiln_policy_test_file */
-int kiln_policy_test_files(const char *const *paths, size_t count, kiln_error *err);
 
 /* ---- what scripts see (api.c) */
 

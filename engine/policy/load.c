@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "policy/coverage.h"
 
 #include <errno.h>
 #include <lauxlib.h>
@@ -212,6 +213,9 @@ int kiln_chain_new(kiln_policies *policies, const char *name, const kiln_chain_b
                                 made->budget.total_ms, &made->lua, err);
     if (rc == 0) {
         made->lua->owner = made;
+        if (policies->coverage != NULL) {
+            kiln_coverage_watch(policies->coverage, made->lua);
+        }
         rc = kiln_lua_protect_load(made->lua, set_up, made, err);
     }
     for (size_t i = 0; rc == 0 && i < count; i++) {

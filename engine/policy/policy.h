@@ -73,6 +73,9 @@ int kiln_policies_reload(kiln_policies *policies, kiln_config *config, const cha
 /* No run is in flight. */
 void kiln_policies_free(kiln_policies *policies);
 
+/* Whether there is that chain (NULL: the default): 0, or -EINVAL with a near match. */
+int kiln_policies_find(const kiln_policies *policies, const char *chain, kiln_error *err);
+
 /* Runs the chain around the request. done is called exactly once with a result
  * (borrowed; decisions are in the context, not yet in the result); a policy that
  * fails gives unavailable or denied ([policy NAME] on_failure), never a run.
@@ -90,10 +93,5 @@ void kiln_policies_cancel(kiln_policy_run *run);
 json_t *kiln_policies_to_json(const kiln_policies *policies);
 /* What the scripts counted by kiln.metric, as metric.h has it. New reference. */
 json_t *kiln_policies_metrics(const kiln_policies *policies);
-
-/* ---- `kiln test` */
-/* Runs one NAME_test.lua with the testing table (fake backends, clock, results);
- * prints TAP to stdout; returns the number of failed tests, or negative. */
-int kiln_policy_test_file(const char *path, kiln_error *err);
 
 #endif

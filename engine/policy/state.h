@@ -22,6 +22,7 @@ enum {
 };
 
 struct kiln_policy_run;
+struct kiln_coverage;
 
 typedef struct kiln_lua {
     lua_State *L;
@@ -34,7 +35,8 @@ typedef struct kiln_lua {
     struct kiln_policy_run *current; /* the execution that runs right now, or NULL */
     const char *who;                 /* the policy that is being loaded, or NULL */
     void *owner;
-    json_t *scratch; /* what a C function holds while Lua may raise */
+    struct kiln_coverage *coverage; /* of `kiln test`, or NULL */
+    json_t *scratch;                /* what a C function holds while Lua may raise */
     int environment; /* registry reference: function that makes a script's globals */
 } kiln_lua;
 

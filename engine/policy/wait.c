@@ -134,7 +134,10 @@ kiln_wait *kiln_wait_prepare(lua_State *L, kiln_policy_run *run, size_t count,
                              kiln_wait_mode mode)
 {
     if (++run->awaits > run->chain->budget.awaits) {
-        luaL_error(L, "more than %d awaits in one execution", (int)run->chain->budget.awaits);
+        kiln_error err = KILN_ERROR_INIT;
+        kiln_error_set(&err, -E2BIG, "more than %u awaits in one execution",
+                       run->chain->budget.awaits);
+        kiln_api_raise(L, &err);
     }
     kiln_wait_clear(run);
     run->wait_count = count;
@@ -173,6 +176,12 @@ static void on_run(void *ticket, kiln_result *result)
     kiln_wait *wait = ticket_release(ticket, &run);
     if (wait != NULL) {
         wait->result = kiln_result_ref(result);
+        if (run->context.trace != NULL) {
+            kiln_policy_run_note(run, "answer",
+                                 json_pack("{s:s, s:s?}", "status",
+                                           kiln_status_name(result->status), "backend",
+                                           result->backend));
+        }
         end_wait(run, wait);
     }
 }
@@ -225,6 +234,10 @@ static void note_wait(kiln_policy_run *run, const kiln_wait *wait)
                       "language", wait->request->language, "code_bytes",
                       (json_int_t)wait->request->code_length);
         json_object_set_new(detail, "limits", kiln_limits_to_json(&wait->request->limits));
+        if (wait->request->limits.timeout_ms > 0) {
+            json_object_set_new(detail, "timeout_ms",
+                                json_integer((json_int_t)wait->request->limits.timeout_ms));
+        }
     } else if (wait->type == KILN_WAIT_ANALYZE) {
         event = "analyze";
         detail = json_pack("{s:s}", "language", wait->language);

@@ -977,13 +977,13 @@ static void tracing(void **state)
              "kiln.analyze(input.code) kiln.log('error', 'x') return kiln.run('exec', input)"));
     assert_int_equal(execute(f)->status, KILN_STATUS_OK);
     static const char *const events[] = {"enter", "sleep", "decide", "enter", "analyze",
-                                         "log",   "run",   "leave",  "leave"};
+                                         "log",   "run",   "answer", "leave", "leave"};
     assert_int_equal(json_array_size(f->trace), sizeof(events) / sizeof(events[0]));
     for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
         const json_t *entry = json_array_get(f->trace, i);
         assert_string_equal(json_string_value(json_object_get(entry, "event")), events[i]);
         assert_string_equal(json_string_value(json_object_get(entry, "policy")),
-                            i < 3 || i == 8 ? "a" : "b");
+                            i < 3 || i == 9 ? "a" : "b");
     }
 }
 
