@@ -60,8 +60,8 @@ void kiln_session_close(kiln_session *session);
 const char *kiln_session_id(const kiln_session *session);
 
 typedef struct kiln_execute_options {
-    const char *chain;    /* NULL: the request's, else the default */
-    const char *client;   /* who asks, for policies that count by client; NULL: unknown */
+    const char *chain;  /* NULL: the request's, else the default */
+    const char *client; /* who asks, for policies that count by client; NULL: unknown */
     /* For `kiln trace`: an array, or NULL. What each policy does is appended; nothing runs,
      * and a backend answers at once with the status that `answers` ({"exec":"crashed",
      * "*":"ok"}; borrowed; NULL: ok) has for it. */

@@ -201,8 +201,8 @@ int kiln_policies_load(uv_loop_t *loop, kiln_config *config, const char *scripts
 int kiln_policies_reload(kiln_policies *policies, kiln_config *config, const char *scripts,
                          kiln_error *err)
 {
-    kiln_chain **chains;
-    size_t count;
+    kiln_chain **chains = NULL;
+    size_t count = 0;
     int rc = load_chains(policies, config, scripts, &chains, &count, err);
     if (rc < 0) {
         return rc;
