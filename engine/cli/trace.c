@@ -237,7 +237,7 @@ static int make_request(job *work, kiln_request **request, kiln_error *err)
     if (*request == NULL) {
         return kiln_error_set(err, -ENOMEM, "out of memory");
     }
-    rc = kiln_source_add_inputs(options, *request, err);
+    rc = kiln_source_add_inputs(&work->runner.gathered.inputs, *request, err);
     if (rc < 0) {
         kiln_request_free(*request);
     }
@@ -290,16 +290,21 @@ static int trace_code(job *work)
     int status = KILN_EXIT_USAGE;
     auto_json json_t *trace = json_array();
     work->runner.options = &work->options->run;
-    if (read_code(work, &err) < 0 ||
-        kiln_setup(work->options->run.config, work->options->run.set, &work->paths,
-                   &work->config, NULL, &status, &err) < 0) {
+    int rc = kiln_setup(work->options->run.config, work->options->run.set, &work->paths,
+                        &work->config, NULL, &status, &err);
+    if (rc < 0) {
         return complain(&err, status);
     }
-    int rc = uv_loop_init(&work->loop);
+    rc = kiln_source_gather(&work->options->run, work->config, &work->runner.gathered, &err);
+    rc = rc < 0 ? rc : read_code(work, &err);
+    status = KILN_EXIT_USAGE;
+    if (rc == 0 && uv_loop_init(&work->loop) < 0) {
+        status = KILN_EXIT_ENGINE;
+        rc = kiln_error_set(&err, -EIO, "cannot make an event loop");
+    }
     if (rc < 0) {
         kiln_config_free(work->config);
-        kiln_error_set(&err, rc, "cannot make an event loop: %s", uv_strerror(rc));
-        return complain(&err, KILN_EXIT_ENGINE);
+        return complain(&err, status);
     }
     rc = kiln_engine_open(&work->loop, work->config, &work->paths, NULL, &work->engine, &err);
     status = rc < 0 ? kiln_open_failure_status(rc) : KILN_EXIT_ENGINE;
@@ -339,6 +344,7 @@ static int run(int argc, char **argv)
         status = trace_code(&work);
         kiln_buffer_free(&work.code);
         kiln_buffer_free(&work.runner.stdin_data);
+        kiln_gathered_free(&work.runner.gathered);
     }
     kiln_run_options_free(&options.run);
     return status;
