@@ -76,6 +76,61 @@ for _, backend in ipairs { "interpreter", "exec" } do
   tap.no_leaks(before, backend .. ": and clears what was left")
 end
 
+-- ---- whose a cgroup is
+
+-- v1's own groups of memory and pids, where groups can be made: this test's.
+local function own_groups()
+  local found = {}
+  for controller, path in (posix.read_file("/proc/self/cgroup") or ""):gmatch("%d+:([%w,_=]+):([^\n]*)") do
+    local folder = "/sys/fs/cgroup/" .. controller .. path
+    if (controller == "memory" or controller == "pids")
+      and C.mkdir(folder .. "/kiln-test-of-death", 493) == 0 then
+      found[#found + 1] = folder .. "/kiln-test-of-death"
+    end
+  end
+  return found
+end
+
+local function engines_groups()
+  local count = 0
+  for line in tap.run { "find", "/sys/fs/cgroup", "-maxdepth", "6", "-name", "kiln-*-*", "-path",
+    "*/kiln-test-of-death/*" }.out:gmatch("[^\n]+") do
+    if not line:find("/kiln%-[^/]*/.*/") or line:find("kiln%-%d+%-%d+$") then count = count + 1 end
+  end
+  return count
+end
+
+local groups = own_groups()
+if #groups ~= 2 then
+  tap.skip("needs the v1 controllers memory and pids, and groups that can be made", 4)
+else
+  local enter = "for g in \"$1\" \"$2\"; do echo $$ >$g/cgroup.procs; done; shift 2; exec \"$@\""
+  local engine = tap.start { "sh", "-c", enter, "sh", groups[1], groups[2], tap.kiln, "run", "-c", busy }
+  tap.ok(engine:wait_for("running\n"), "an engine in a group of its own")
+  local had = engines_groups()
+  engine:kill(posix.SIGKILL)
+  engine:wait()
+  tap.ok(had > 0, "it has groups there")
+  tap.is(tap.run { "kiln", "run", "-c", "print(1)" }.out, "1\n", "it was killed, another starts elsewhere")
+  tap.is(engines_groups(), 0, "and clears what was left, where it would not look")
+  tap.run { "rmdir", groups[1], groups[2] }
+end
+
+-- Two in the same group that cannot see each other's processes.
+if C.getuid() ~= 0 then
+  tap.skip("needs root for a pid namespace", 4)
+else
+  local first = tap.start { "kiln", "run", "-c", busy }
+  tap.ok(first:wait_for("running\n"), "an engine")
+  local second = tap.run { "unshare", "--pid", "--fork", "--mount-proc", tap.kiln, "run", "-c", "print(1)" }
+  tap.is(second.out, "1\n", "another in a pid namespace of its own")
+  if second.code ~= 0 then tap.diag(second.err) end
+  posix.sleep(0.1)
+  tap.is(first.ended or false, false, "does not take the first for dead")
+  first:kill(posix.SIGINT)
+  tap.is(first:wait().code, 130, "which ends when it is asked to")
+end
+
 -- A notebook goes on after its worker died, and says that the state is lost.
 local dir = tap.tempdir()
 tap.write(dir .. "/n.ipynb", [[{"nbformat":4,"nbformat_minor":5,"metadata":{},"cells":[

@@ -1,8 +1,9 @@
 /* cgroup.c - the engine's groups: one subtree "kiln-PID-STARTTIME" in each hierarchy
- * that is of use, a group below it for each session. The start time tells a living
- * engine's subtree from that of a dead one whose pid was given again. */
+ * that is of use, a group below it for each session. A lock tells a living engine's subtree
+ * from that of a dead one: cgroup_claim.h. */
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "sandbox/cgroup_claim.h"
 #include "sandbox/cgroup_detect.h"
 #include "sandbox/cgroup_files.h"
 #include "sandbox/cgroup_meter.h"
@@ -15,8 +16,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
-
-#define LEAF ".engine" /* v2: where the engine itself must move, out of its groups' way */
 
 struct kiln_cgroup {
     char name[80];
@@ -41,14 +40,16 @@ struct dying {
 static struct {
     kiln_cgroup_layout layout;
     int tops[KILN_CGROUP_PLACES_MAX];  /* the own group of each place */
-    int trees[KILN_CGROUP_PLACES_MAX]; /* kiln-PID-START in it, -1: not made */
+    int trees[KILN_CGROUP_PLACES_MAX]; /* kiln-PID-START in it, locked; -1: not made */
+    int leaf;                          /* v2: likewise */
+    int notes;                         /* folder of the note that tells of them, or -1 */
     char tree_name[64];
     pid_t owner;
     char control[256]; /* v2: the own group's controllers before the engine moved to its leaf */
     bool moved_to_leaf;
     unsigned serial;
     struct dying *dying;
-} engine = {.tops = {-1, -1, -1, -1}, .trees = {-1, -1, -1, -1}};
+} engine = {.tops = {-1, -1, -1, -1}, .trees = {-1, -1, -1, -1}, .leaf = -1, .notes = -1};
 
 static char *read_whole(const char *path)
 {
@@ -119,21 +120,53 @@ static int remove_tree(int parent, const char *name, bool unified, int depth)
     return rc;
 }
 
-static bool is_dead_engines(const char *name)
+/* A dead engine's folder: 0 when it is gone, -EWOULDBLOCK while its engine lives. */
+static int remove_dead(int parent, const char *name, bool unified)
 {
     int pid = 0;
     unsigned long long started = 0;
-    int used = 0;
-    if (sscanf(name, "kiln-%d-%llu%n", &pid, &started, &used) != 2 || pid <= 0 ||
-        (name[used] != '\0' && strcmp(name + used, LEAF) != 0)) {
-        return false;
+    int held = kiln_cgroup_take_over(parent, name);
+    if (held < 0) {
+        return held;
     }
-    return start_time(pid) != started;
+    /* An engine of before the locks, that lives. */
+    if (sscanf(name, "kiln-%d-%llu", &pid, &started) == 2 && start_time(pid) == started) {
+        close(held);
+        return -EWOULDBLOCK;
+    }
+    int rc = remove_tree(parent, name, unified, 3);
+    close(held);
+    return rc;
+}
+
+typedef struct sweeping {
+    int removed;
+} sweeping;
+
+/* One that a note tells of, in whatever group it was. */
+static bool sweep_noted(void *user, const char *path)
+{
+    sweeping *count = user;
+    char folder[1200];
+    const char *slash = strrchr(path, '/');
+    if (!kiln_cgroup_is_engines(slash + 1) || (size_t)(slash - path) >= sizeof(folder)) {
+        return true; /* no note of ours */
+    }
+    snprintf(folder, sizeof(folder), "%.*s", (int)(slash - path), path);
+    auto_close int parent = open_folder(AT_FDCWD, folder);
+    if (parent < 0) {
+        return parent == -ENOENT;
+    }
+    /* Only v2 has it. */
+    bool unified = faccessat(parent, "cgroup.controllers", F_OK, 0) == 0;
+    int rc = remove_dead(parent, slash + 1, unified);
+    count->removed += rc == 0 ? 1 : 0;
+    return rc == 0 || rc == -ENOENT;
 }
 
 int kiln_cgroup_sweep(void)
 {
-    int removed = 0;
+    sweeping count = {0};
     for (int i = 0; i < engine.layout.count; i++) {
         int copy = engine.tops[i] >= 0 ? open_folder(engine.tops[i], ".") : -1;
         DIR *entries = copy >= 0 ? fdopendir(copy) : NULL;
@@ -145,15 +178,18 @@ int kiln_cgroup_sweep(void)
         }
         struct dirent *entry = NULL;
         while ((entry = readdir(entries)) != NULL) {
-            if (is_dead_engines(entry->d_name) &&
-                remove_tree(engine.tops[i], entry->d_name, engine.layout.places[i].unified,
-                            3) == 0) {
-                removed++;
+            if (kiln_cgroup_is_engines(entry->d_name) &&
+                remove_dead(engine.tops[i], entry->d_name, engine.layout.places[i].unified) ==
+                    0) {
+                count.removed++;
             }
         }
         closedir(entries);
     }
-    return removed;
+    if (engine.notes >= 0) {
+        kiln_cgroup_notes_each(engine.notes, engine.tree_name, sweep_noted, &count);
+    }
+    return count.removed;
 }
 
 /* What could not be removed at once is tried again whenever a group comes or goes. */
@@ -190,11 +226,14 @@ static void bury_later(int place, const char *name)
 static int leave_leaf(int top)
 {
     char leaf[80];
-    snprintf(leaf, sizeof(leaf), "%s%s", engine.tree_name, LEAF);
+    snprintf(leaf, sizeof(leaf), "%s%s", engine.tree_name, KILN_CGROUP_LEAF);
     kiln_cgroup_restore_controllers(top, engine.control);
     int rc = kiln_cgroup_write(top, "cgroup.procs", "0");
     if (rc == 0 && unlinkat(top, leaf, AT_REMOVEDIR) < 0 && errno != ENOENT) {
         rc = -errno;
+    }
+    if (rc == 0 && engine.leaf >= 0) {
+        close(kiln_steal_fd(&engine.leaf));
     }
     return rc;
 }
@@ -233,6 +272,10 @@ void kiln_cgroup_leave(void)
         engine.dying = one->next;
         free(one);
     }
+    if (engine.notes >= 0) {
+        unlinkat(engine.notes, engine.tree_name, 0);
+        close(kiln_steal_fd(&engine.notes));
+    }
     engine.moved_to_leaf = false;
     engine.layout.count = 0;
 }
@@ -252,10 +295,11 @@ static int enable_v2(int top, kiln_error *err)
     }
     char leaf[80];
     char procs[96];
-    snprintf(leaf, sizeof(leaf), "%s%s", engine.tree_name, LEAF);
+    snprintf(leaf, sizeof(leaf), "%s%s", engine.tree_name, KILN_CGROUP_LEAF);
     snprintf(procs, sizeof(procs), "%s/cgroup.procs", leaf);
-    if (mkdirat(top, leaf, 0755) < 0 && errno != EEXIST) {
-        return kiln_error_errno(err, errno, "cgroup: making a leaf for the engine");
+    engine.leaf = kiln_cgroup_claim(top, leaf);
+    if (engine.leaf < 0) {
+        return kiln_error_errno(err, engine.leaf, "cgroup: making a leaf for the engine");
     }
     kiln_cgroup_read_controllers(top, engine.control, sizeof(engine.control));
     rc = kiln_cgroup_write(top, procs, "0");
@@ -267,6 +311,7 @@ static int enable_v2(int top, kiln_error *err)
     }
     if (rc < 0) {
         unlinkat(top, leaf, AT_REMOVEDIR);
+        close(kiln_steal_fd(&engine.leaf));
         return kiln_error_errno(
             err, rc,
             "cgroup: the v2 group is shared with other processes (kiln check "
@@ -289,13 +334,9 @@ static int open_place(int i, kiln_error *err)
             return rc;
         }
     }
-    if (mkdirat(engine.tops[i], engine.tree_name, 0755) < 0) {
-        return kiln_error_errno(err, errno, "cgroup: making %s/%s", place->path,
-                                engine.tree_name);
-    }
-    engine.trees[i] = open_folder(engine.tops[i], engine.tree_name);
+    engine.trees[i] = kiln_cgroup_claim(engine.tops[i], engine.tree_name);
     if (engine.trees[i] < 0) {
-        return kiln_error_errno(err, engine.trees[i], "cgroup: %s/%s", place->path,
+        return kiln_error_errno(err, engine.trees[i], "cgroup: making %s/%s", place->path,
                                 engine.tree_name);
     }
     if (place->unified) {
@@ -323,6 +364,34 @@ static void close_place(int i)
     }
     engine.trees[i] = -1;
     engine.tops[i] = -1;
+}
+
+/* Without it all is well, but for what a kill leaves in a group that no later engine starts
+ * in. */
+static void write_note(void)
+{
+    char lines[KILN_CGROUP_PLACES_MAX * 1200];
+    size_t used = 0;
+    for (int i = 0; i < engine.layout.count; i++) {
+        const char *path = engine.layout.places[i].path;
+        int more =
+            snprintf(lines + used, sizeof(lines) - used, "%s/%s\n", path, engine.tree_name);
+        used += more > 0 ? (size_t)more : 0;
+        if (engine.layout.places[i].unified && engine.leaf >= 0) {
+            more = snprintf(lines + used, sizeof(lines) - used, "%s/%s%s\n", path,
+                            engine.tree_name, KILN_CGROUP_LEAF);
+            used += more > 0 ? (size_t)more : 0;
+        }
+        if (used >= sizeof(lines)) {
+            return;
+        }
+    }
+    engine.notes = kiln_cgroup_notes_open();
+    int rc = engine.notes < 0 ? engine.notes
+                              : kiln_cgroup_note_write(engine.notes, engine.tree_name, lines);
+    if (rc < 0) {
+        kiln_log(KILN_LOG_DEBUG, "cgroup", "no note of the groups: %s", strerror(-rc));
+    }
 }
 
 int kiln_cgroup_init(kiln_error *err)
@@ -373,6 +442,7 @@ int kiln_cgroup_init(kiln_error *err)
                    : kiln_error_set(err, -ENOENT, "cgroup: memory and pids are not both there");
     }
     engine.owner = getpid();
+    write_note();
     if (atexit(kiln_cgroup_leave) != 0) {
         kiln_log(KILN_LOG_WARNING, "cgroup",
                  "groups will be left for the next engine to sweep");

@@ -1,5 +1,6 @@
 /* Finding hierarchies in texts of other machines; the files of a group on a prepared
  * folder; and, where this machine gives groups, a real one. */
+#include "sandbox/cgroup_claim.h"
 #include "sandbox/cgroup_detect.h"
 #include "sandbox/cgroup_files.h"
 #include "sandbox/cgroup_meter.h"
@@ -430,6 +431,78 @@ static void kills_what_it_cannot_name(void **state)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
+/* ------------------------------------------------------------------ claims */
+
+static void one_engine_a_folder(void **state)
+{
+    folder *at = *state;
+    static const char name[] = "kiln-77-12345";
+    int held = kiln_cgroup_claim(at->fd, name);
+    assert_true(held >= 0);
+    assert_int_equal(kiln_cgroup_claim(at->fd, name), -EEXIST);
+    assert_int_equal(kiln_cgroup_take_over(at->fd, name), -EWOULDBLOCK);
+    /* A process that came by a fork keeps it, one that executes another program does not. */
+    assert_true((fcntl(held, F_GETFD) & FD_CLOEXEC) != 0);
+    close(held);
+    int taken = kiln_cgroup_take_over(at->fd, name);
+    assert_true(taken >= 0);
+    assert_int_equal(unlinkat(at->fd, name, AT_REMOVEDIR), 0);
+    assert_int_equal(kiln_cgroup_take_over(at->fd, name), -ENOENT);
+    held = kiln_cgroup_claim(at->fd, name); /* the name again, while the old one dies */
+    assert_true(held >= 0);
+    close(taken);
+    assert_int_equal(kiln_cgroup_take_over(at->fd, name), -EWOULDBLOCK);
+    close(held);
+    unlinkat(at->fd, name, AT_REMOVEDIR);
+}
+
+static void whose_names(void **state)
+{
+    (void)state;
+    assert_true(kiln_cgroup_is_engines("kiln-1-0"));
+    assert_true(kiln_cgroup_is_engines("kiln-4711-99999.engine"));
+    static const char *const others[] = {"kiln",       "kiln-",      "kiln-1",      "kiln-1-",
+                                         "kiln--1-5",  "kiln-0-5",   "kiln-1-5x",   "xkiln-1-5",
+                                         "kiln-1-5.e", "kiln.slice", "kiln-test-1", ""};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        assert_false(kiln_cgroup_is_engines(others[i]));
+    }
+}
+
+typedef struct seen {
+    char paths[256];
+} seen;
+
+static bool look_at(void *user, const char *path)
+{
+    seen *all = user;
+    size_t used = strlen(all->paths);
+    snprintf(all->paths + used, sizeof(all->paths) - used, "%s ", path);
+    return strstr(path, "busy") == NULL;
+}
+
+static void notes_of_groups(void **state)
+{
+    folder *at = *state;
+    seen all = {""};
+    assert_int_equal(kiln_cgroup_note_write(at->fd, "kiln-1-1", "/a/kiln-1-1\n/b\n"), 0);
+    kiln_cgroup_notes_each(at->fd, "kiln-1-1", look_at, &all);
+    assert_string_equal(all.paths, ""); /* one's own */
+    assert_int_equal(kiln_cgroup_note_write(at->fd, "kiln-2-2", "/busy\n/c\n"), 0);
+    assert_int_equal(kiln_cgroup_note_write(at->fd, "notes", "/d\n"), 0);
+    assert_int_equal(kiln_cgroup_note_write(at->fd, "kiln-3-3", "relative\n"), 0);
+    kiln_cgroup_notes_each(at->fd, "kiln-1-1", look_at, &all);
+    assert_string_equal(all.paths, "/busy /c ");
+    assert_int_equal(faccessat(at->fd, "kiln-1-1", F_OK, 0), 0);
+    assert_int_equal(faccessat(at->fd, "kiln-2-2", F_OK, 0), 0); /* not all were gone */
+    assert_int_equal(faccessat(at->fd, "notes", F_OK, 0), 0);
+    assert_true(faccessat(at->fd, "kiln-3-3", F_OK, 0) < 0);
+    kiln_cgroup_notes_each(at->fd, "", look_at, &all);
+    assert_true(faccessat(at->fd, "kiln-1-1", F_OK, 0) < 0);
+    unlinkat(at->fd, "kiln-2-2", 0);
+    unlinkat(at->fd, "notes", 0);
+}
+
 static void without_init(void **state)
 {
     (void)state;
@@ -451,6 +524,9 @@ int main(void)
                                         remove_folder),
         cmocka_unit_test_setup_teardown(share_of_the_cpus, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(meters, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(one_engine_a_folder, make_folder, remove_folder),
+        cmocka_unit_test(whose_names),
+        cmocka_unit_test_setup_teardown(notes_of_groups, make_folder, remove_folder),
         cmocka_unit_test(without_init),
         cmocka_unit_test(real_group),
         cmocka_unit_test(kills_what_it_cannot_name),

@@ -164,8 +164,7 @@ situation({ group = "/slice/delegated", user = true }, "user, delegated group", 
 situation({ group = "/slice/foreign", user = true }, "user, nothing delegated", falls_back,
   "systemd-run --user --scope -p Delegate=yes")
 
--- What an engine that was killed left is gone with the next engine. (In a group of its
--- own that is its manager's to do: v2 lets nobody in before.)
+-- What an engine that was killed left is gone with the next engine.
 local before = groups()
 local killed = tap.start { tap.kiln, "run", "-c", "print('up', flush=True)\nimport time; time.sleep(100)" }
 tap.ok(killed:wait_for("up"), "an engine runs")
@@ -174,5 +173,19 @@ killed:kill(posix.SIGKILL)
 killed:wait()
 tap.is(kiln({ group = "" }, "run", "--json", "-c", "1").code, 0, "it is killed, another one runs")
 tap.is(groups(), before, "which sweeps what the killed one left")
+
+-- Also where the next engine starts in another group, and the killed one had moved to a
+-- leaf: v2 would let nobody into its group before.
+sh("mkdir " .. ROOT .. "/left " .. ROOT .. "/other")
+before = groups()
+killed = tap.start { "sh", "-c", 'echo 0 >"$0" && exec "$@"', ROOT .. "/left/cgroup.procs", tap.kiln, "run",
+  "-c", "print('up', flush=True)\nimport time; time.sleep(100)" }
+tap.ok(killed:wait_for("up"), "an engine runs in a group of its own")
+tap.contains(groups(), ".engine", "and has moved to a leaf of it")
+killed:kill(posix.SIGKILL)
+killed:wait()
+tap.is(kiln({ group = "/other" }, "run", "--json", "-c", "1").code, 0, "it is killed, another runs elsewhere")
+tap.is(groups(), before, "which finds what the killed one left")
+tap.is(kiln({ group = "/left" }, "run", "--json", "-c", "1").code, 0, "so that its group can be entered again")
 
 tap.done()
