@@ -156,6 +156,39 @@ int kiln_sandbox_resize_session(const kiln_sandbox_session *session, kiln_error 
     return 0;
 }
 
+/* What container runtimes mask and everybody could read: the keys of the user, whom an
+ * ordinary user's sessions share with him; what his devices do. Of kcore, timer_list, sys,
+ * sysrq-trigger, irq and bus all that is of harm belongs to the host's root, who is not
+ * mapped in here, and Landlock refuses writing under /proc once more. */
+static const struct {
+    const char *name;
+    bool folder;
+} masked[] = {{"proc/keys", false},         {"proc/key-users", false},
+              {"proc/interrupts", false},   {"proc/acpi", true},
+              {"proc/asound", true},        {"proc/scsi", true},
+              {"proc/latency_stats", false}};
+
+static int mask_proc(kiln_error *err)
+{
+    auto_close int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    auto_close int nothing = open("/dev/null", O_PATH | O_CLOEXEC);
+    auto_close int empty = open("/home", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0 || nothing < 0 || empty < 0) {
+        return kiln_error_errno(err, errno, "session: masking /proc");
+    }
+    for (size_t i = 0; i < sizeof(masked) / sizeof(masked[0]); i++) {
+        if (faccessat(root, masked[i].name, F_OK, 0) < 0) {
+            continue; /* not in this kernel */
+        }
+        int rc = kiln_mount_bind(masked[i].folder ? empty : nothing, root, masked[i].name,
+                                 MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC);
+        if (rc < 0) {
+            return kiln_error_errno(err, rc, "session: masking /%s", masked[i].name);
+        }
+    }
+    return 0;
+}
+
 /* Each session's processes are numbered from another one on: what names things by its
  * process id (temporary files, logs, random seeds) does so differently in each. Where it
  * cannot be set, they begin with 2. */
@@ -170,14 +203,14 @@ static void begin_pids_anywhere(void)
 }
 
 /* hidepid hides the supervisor and, where uids are shared, nothing else is in this
- * pid namespace. No masks over kcore, keys, sysrq-trigger, sys, irq, bus: everything
- * of them that can be written belongs to the host's root, who is not mapped in here,
- * and Landlock refuses writing under /proc once more. */
+ * pid namespace. */
 static int make_proc(kiln_error *err)
 {
     static const char *const options[] = {"hidepid=2", NULL};
-    return kiln_mount_new("proc", options, "/proc",
-                          MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, NULL, err);
+    int rc =
+        kiln_mount_new("proc", options, "/proc",
+                       MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, NULL, err);
+    return rc < 0 ? rc : mask_proc(err);
 }
 
 /* See kiln_processes_counted_apart. */
