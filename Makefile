@@ -214,6 +214,11 @@ test-v2: packages-v2
 	@$(SUBMAKE) all $(BUILD)/t/unit/cgroup_test
 	@KILN_BUILD=$(BUILD) MAKEFLAGS= MAKELEVEL= prove --exec '' $(PROVE_FLAGS) t/v2/run
 
+# Each defence taken out once, to see that a test notices. Not a part of `make test`: it
+# takes some twenty minutes. DEFENCES='seccomp cgroup': those with such a name.
+defences: packages-test
+	@t/defences/run --build $(BUILD)/defences $(DEFENCES)
+
 coverage: packages-test
 	@.make/packages gcovr
 	@$(SUBMAKE) BUILD=$(BUILD)/coverage COVERAGE=1 CFLAGS='-O0 -g' suite
@@ -300,6 +305,7 @@ help:
 	@echo 'make lint      clang-format, clang-tidy, cppcheck'
 	@echo 'make format    clang-format, in place'
 	@echo 'make sanitize  the tests under ASan and UBSan'
+	@echo 'make defences  each defence taken out once: a test must notice'
 	@echo 'make test-v2   kiln under cgroup v2, in a machine that qemu emulates'
 	@echo 'make fuzz      each decoder for FUZZ_SECONDS=30'
 	@echo 'make bench     the cost, beside floors, peers and targets'
@@ -307,7 +313,7 @@ help:
 	@echo 'make coverage  line coverage of the tests'
 	@echo 'make clean'
 
-.PHONY: all run test test-v2 suite sanitize coverage install clean lint format lint-format lint-cppcheck \
+.PHONY: all run test test-v2 defences suite sanitize coverage install clean lint format lint-format lint-cppcheck \
   lint-scripts fuzz fuzz-run bench real help
 -include $(ENGINE_OBJECTS:.o=.d) $(PLUGIN_SOURCES:%.c=$(BUILD)/%.d) $(UNITS:=.d) \
   $(TEST_PLUGINS:.so=.d) $(BENCHES:=.d) $(FUZZERS:=.d)

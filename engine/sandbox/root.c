@@ -80,8 +80,8 @@ static const struct {
 };
 
 static const char *const empty_folders[] = {
-    "proc", "dev", "etc", "etc/ssl", "run", "run/session", "run/session/tmp", "var",
-    "var/tmp", "home", NULL};
+    "proc", "dev",     "etc",  "etc/ssl", "run", "run/session", "run/session/tmp",
+    "var",  "var/tmp", "home", NULL};
 
 static int write_new(int root, const char *path, const char *data, size_t length)
 {

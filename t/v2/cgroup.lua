@@ -179,7 +179,7 @@ tap.is(groups(), before, "which sweeps what the killed one left")
 sh("mkdir " .. ROOT .. "/left " .. ROOT .. "/other")
 before = groups()
 killed = tap.start { "sh", "-c", 'echo 0 >"$0" && exec "$@"', ROOT .. "/left/cgroup.procs", tap.kiln, "run",
-  "-c", "print('up', flush=True)\nimport time; time.sleep(100)" }
+  "-s", "chain default.policies=", "-c", "print('up', flush=True)\nimport time; time.sleep(100)" }
 tap.ok(killed:wait_for("up"), "an engine runs in a group of its own")
 tap.contains(groups(), ".engine", "and has moved to a leaf of it")
 killed:kill(posix.SIGKILL)

@@ -48,7 +48,7 @@ for _, user in ipairs { false, true } do
     is(run(user, "-b", backend, "-c", "print('a'); 1 / 0"), "error", 1, "a\n", "an error")
     is(run(user, "-b", backend, "-c", "import sys; sys.exit(3)"), "error", 3, "", "an exit status")
     is(run(user, "-b", backend, "-c", "import os; os.kill(os.getpid(), 11)"), "crashed", 139, "", "a crash")
-    is(run(user, "-b", backend, "--timeout", "3s", "-c", "print('so far', flush=True)\nwhile True: pass"),
+    is(run(user, "-b", backend, "--timeout", "12s", "-c", "print('so far', flush=True)\nwhile True: pass"),
       "timeout", 124, "so far\n", "a timeout")
     is(run(user, "-b", backend, "-s", "limits.output=1000B", "-c", "print('x' * 5000)"), "ok", 0,
       ("x"):rep(1000), "a flood is cut")
