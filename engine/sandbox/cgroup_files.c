@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 
 int kiln_cgroup_write(int group, const char *file, const char *text)
 {
@@ -176,23 +177,62 @@ void kiln_cgroup_read_usage(int group, bool unified, unsigned roles, kiln_cgroup
     }
 }
 
-void kiln_cgroup_kill(int group, bool unified)
+/* The processes of a group, at most `most`; 0: in another pid namespace. */
+static size_t list_processes(int group, pid_t *pids, size_t most)
 {
-    if (unified && kiln_cgroup_write(group, "cgroup.kill", "1") == 0) {
-        return;
-    }
     auto_close int fd = openat(group, "cgroup.procs", O_RDONLY | O_CLOEXEC);
     auto_fclose FILE *procs = fd >= 0 ? fdopen(fd, "r") : NULL;
+    size_t count = 0;
+    long pid = 0;
     if (procs == NULL) {
-        return;
+        return 0;
     }
     (void)kiln_steal_fd(&fd); /* the stream's now */
-    long pid = 0;
-    while (fscanf(procs, "%ld", &pid) == 1) {
-        /* 0: in another pid namespace, not ours to name. 1 and ourselves: never. */
-        if (pid > 1 && pid != getpid()) {
-            kill((pid_t)pid, SIGKILL);
+    while (count < most && fscanf(procs, "%ld", &pid) == 1) {
+        pids[count++] = (pid_t)pid;
+    }
+    return count;
+}
+
+static bool holds(const pid_t *pids, size_t count, pid_t pid)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (pids[i] == pid) {
+            return true;
         }
+    }
+    return false;
+}
+
+/* By name, where no file kills all. A process may end after the list is read, and its
+ * number be given to another one of the machine: so what is killed is what had the number
+ * before a second look still found it in the group. */
+static void kill_listed(int group)
+{
+    enum { MOST = 1024 };
+    pid_t pids[MOST];
+    pid_t again[MOST];
+    int fds[MOST];
+    size_t count = list_processes(group, pids, MOST);
+    for (size_t i = 0; i < count; i++) {
+        /* 1 and ourselves: never. */
+        fds[i] = pids[i] > 1 && pids[i] != getpid() ? pidfd_open(pids[i], 0) : -1;
+    }
+    size_t still = count > 0 ? list_processes(group, again, MOST) : 0;
+    for (size_t i = 0; i < count; i++) {
+        if (fds[i] >= 0) {
+            if (holds(again, still, pids[i])) {
+                pidfd_send_signal(fds[i], SIGKILL, NULL, 0);
+            }
+            close(fds[i]);
+        }
+    }
+}
+
+void kiln_cgroup_kill(int group, bool unified)
+{
+    if (!unified || kiln_cgroup_write(group, "cgroup.kill", "1") != 0) {
+        kill_listed(group);
     }
 }
 

@@ -431,6 +431,45 @@ static void kills_what_it_cannot_name(void **state)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
+/* A process whose number was given again meanwhile: in the group when it is listed, not in
+ * it any more when it has been found. */
+static void a_number_given_again(void **state)
+{
+    folder *at = *state;
+    char number[32];
+    int status = 0;
+    for (int in_group = 0; in_group < 2; in_group++) {
+        assert_int_equal(mkfifoat(at->fd, "cgroup.procs", 0600), 0);
+        assert_int_equal(mkfifoat(at->fd, "cgroup.kill", 0600), 0); /* a name to be removed */
+        pid_t other = fork();
+        if (other == 0) {
+            pause();
+            _exit(0);
+        }
+        snprintf(number, sizeof(number), "%d\n", (int)other);
+        pid_t writer = fork();
+        if (writer == 0) {
+            /* Once it is open for reading another stands in its place: for the second look. */
+            int fd = openat(at->fd, "cgroup.procs", O_WRONLY);
+            renameat(at->fd, "cgroup.kill", at->fd, "cgroup.procs");
+            (void)!write(fd, number, strlen(number));
+            close(fd);
+            fd = openat(at->fd, "cgroup.procs", O_WRONLY);
+            (void)!write(fd, in_group ? number : "1\n", in_group ? strlen(number) : 2);
+            _exit(0);
+        }
+        kiln_cgroup_kill(at->fd, false);
+        waitpid(writer, &status, 0);
+        if (in_group == 0) {
+            assert_int_equal(waitpid(other, &status, WNOHANG), 0);
+            kill(other, SIGTERM);
+        }
+        assert_int_equal(waitpid(other, &status, 0), other);
+        assert_int_equal(WTERMSIG(status), in_group ? SIGKILL : SIGTERM);
+        unlinkat(at->fd, "cgroup.procs", 0);
+    }
+}
+
 /* ------------------------------------------------------------------ claims */
 
 static void one_engine_a_folder(void **state)
@@ -524,6 +563,7 @@ int main(void)
                                         remove_folder),
         cmocka_unit_test_setup_teardown(share_of_the_cpus, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(meters, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_number_given_again, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(one_engine_a_folder, make_folder, remove_folder),
         cmocka_unit_test(whose_names),
         cmocka_unit_test_setup_teardown(notes_of_groups, make_folder, remove_folder),

@@ -560,7 +560,7 @@ static void cpu_time_is_up(void **state)
     assert_true(record.exit.cpu_exceeded);
     assert_false(record.exit.timed_out);
     assert_string_equal(record.out, "before\n");
-    assert_true(record.exit.cpu_ms >= 900);
+    assert_true(record.exit.cpu_ms >= 500);
 }
 
 static void memory_is_up(void **state)
