@@ -135,6 +135,18 @@ static int remove_dead(int parent, const char *name, bool unified)
         return -EWOULDBLOCK;
     }
     int rc = remove_tree(parent, name, unified, 3);
+    size_t length = strlen(name) - strlen(KILN_CGROUP_LEAF);
+    if (rc == 0 && unified && strlen(name) > strlen(KILN_CGROUP_LEAF) &&
+        strcmp(name + length, KILN_CGROUP_LEAF) == 0) {
+        /* It stood in the way of controllers, which there were none of before, and which
+         * let no process into the group: with the engine's groups they go. */
+        char tree[80];
+        snprintf(tree, sizeof(tree), "%.*s", (int)length, name);
+        rc = remove_tree(parent, tree, unified, 3);
+        if (rc == 0) {
+            kiln_cgroup_restore_controllers(parent, "");
+        }
+    }
     close(held);
     return rc;
 }

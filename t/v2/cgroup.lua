@@ -166,7 +166,7 @@ situation({ group = "/slice/foreign", user = true }, "user, nothing delegated", 
 
 -- What an engine that was killed left is gone with the next engine.
 local before = groups()
-local killed = tap.start { tap.kiln, "run", "-c", "print('up', flush=True)\nimport time; time.sleep(100)" }
+local killed = tap.start { tap.kiln, "run", "-s", "chain default.policies=", "-c", "print('up', flush=True)\nimport time; time.sleep(100)" }
 tap.ok(killed:wait_for("up"), "an engine runs")
 tap.isnt(groups(), before, "in groups of its own")
 killed:kill(posix.SIGKILL)
