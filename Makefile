@@ -137,6 +137,12 @@ $(BYTECODE): $(INTERPRETER)/freeze.py $(INTERPRETER_PY) Makefile
 	$(SAY) GEN $@
 	$(Q)$(PYTHON) $< $(INTERPRETER_PY) >$@
 
+# The agent is embedded, too, with the runner that it shares with the interpreter.
+CONTAINER := plugins/container
+$(BUILD)/$(CONTAINER)/sources.o: PLUGIN_CFLAGS += -I$(INTERPRETER) -Wa,-I$(INTERPRETER)
+$(BUILD)/$(CONTAINER)/sources.o: $(INTERPRETER_PY) $(wildcard $(CONTAINER)/*.py)
+$(BUILD)/plugins/container.so: PLUGIN_LIBS = -lhttp_parser -ljansson -lsodium
+
 define plugin
 $(BUILD)/plugins/$(1).so: $(filter-out $(INTERPRETER_WORKER),$(patsubst %.c,$(BUILD)/%.o,$(wildcard plugins/$(1)/*.c)))
 	$$(SAY) LINK $$@

@@ -1,5 +1,6 @@
 /* sources.c - the runner's Python files, embedded into the plugin, so that no
  * file of a session can take their place. */
+#include "parts.h"
 #include "worker.h"
 
 #include <string.h>
@@ -15,17 +16,7 @@
     extern const char kiln_source_##name[] __attribute__((visibility("hidden")));              \
     extern const char kiln_source_end_##name[] __attribute__((visibility("hidden")));
 
-#define EMBEDDED(X)                                                                            \
-    X(session, "session.py")                                                                   \
-    X(imports, "imports.py")                                                                   \
-    X(preload, "preload.py")                                                                   \
-    X(display, "display.py")                                                                   \
-    X(pretty, "pretty.py")                                                                     \
-    X(tracebacks, "tracebacks.py")                                                             \
-    X(figures, "figures.py")                                                                   \
-    X(magics, "magics.py")                                                                     \
-    X(ipython, "ipython.py")                                                                   \
-    X(analyze, "analyze.py")
+#define EMBEDDED RUNNER_PARTS
 
 EMBEDDED(EMBED)
 

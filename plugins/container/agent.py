@@ -1,0 +1,414 @@
+"""The worker in a container: frames in, session.py, frames out. `parts` are the runner's
+files by name, as bytes, and "options", NAME=value lines.
+
+The one frame codec in Python; the format is that of engine/worker/frame.h. Frames go
+over a socket of its own in the work directory, made before any code has run, or, with
+the option carrier=stdio, over standard input and output.
+
+What the code, or a program that it starts, writes to descriptors 1 and 2 itself goes
+into pipes, and from there into frames by a thread.
+
+Python 3.8 and newer, standard library alone."""
+import json
+import os
+import select
+import signal
+import struct
+import sys
+import threading
+import time
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
+try:
+    import resource
+except ImportError:
+    resource = None
+
+EXECUTE, INTERRUPT = 0x01, 0x04
+STDOUT, STDERR, DONE, READY, FAILED = 0x41, 0x42, 0x50, 0x52, 0x53
+# An event's type in plugin.h -> its frame's
+EVENTS = {2: 0x43, 3: 0x44, 4: 0x45, 5: 0x46, 6: 0x47}
+VERSION = 1
+PAYLOAD_MAX = 128 << 20  # of one request
+EVENT_MAX = 32 << 20
+PIECE = 1 << 20  # bytes of one stream frame
+DRAIN_MAX = 1 << 20  # of a pipe at a cell's end; a program may write on for ever
+F_SETOWN_EX, F_OWNER_TID = 15, 0
+
+_header = struct.Struct("<IBBH")
+# Whose handlers may be the code's, and raise: not in the middle of a frame.
+_signals = frozenset(range(1, 32)) - {signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV,
+                                      signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
+
+
+class Bad(Exception):
+    """A frame that the engine would not send."""
+
+
+class Frames:
+    """The codec, over two descriptors."""
+
+    def __init__(self, source, target):
+        self.source = source
+        self.target = target
+        self.buffer = bytearray()
+        self.lock = threading.Lock()
+        self.main = threading.get_ident()
+
+    def send(self, kind, payload):
+        """One frame, whole. A signal waits until it is out."""
+        data = _header.pack(len(payload), kind, VERSION, 0) + payload
+        if threading.get_ident() != self.main:
+            with self.lock:
+                self._write(data)
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _signals)
+        try:
+            with self.lock:
+                self._write(data)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _write(self, data):
+        try:
+            sent = os.write(self.target, data)
+            if sent < len(data):
+                rest = memoryview(data)[sent:]
+                while rest:
+                    rest = rest[os.write(self.target, rest):]
+        except OSError:
+            os._exit(1)  # the engine is gone
+
+    def take(self):
+        """The next whole frame in the buffer: (type, payload), or None."""
+        if len(self.buffer) < _header.size:
+            return None
+        length, kind, version, reserved = _header.unpack_from(self.buffer)
+        if version != VERSION or reserved or length > PAYLOAD_MAX or kind not in (
+                EXECUTE, INTERRUPT):
+            raise Bad("type 0x%02x, version %d, %d bytes" % (kind, version, length))
+        end = _header.size + length
+        if len(self.buffer) < end:
+            return None
+        payload = bytes(memoryview(self.buffer)[_header.size:end])
+        del self.buffer[:end]
+        return kind, payload
+
+    def receive(self):
+        """Waits for a frame; None: the engine has closed."""
+        while True:
+            frame = self.take()
+            if frame is not None:
+                return frame
+            piece = os.read(self.source, 1 << 16)
+            if not piece:
+                return None
+            self.buffer += piece
+
+    def waiting(self):
+        """Bytes that are there now are put into the buffer; was there one?"""
+        some = False
+        while select.select([self.source], [], [], 0)[0]:
+            piece = os.read(self.source, 1 << 16)
+            if not piece:
+                os._exit(1)  # the engine is gone, and nobody waits for this cell
+            self.buffer += piece
+            some = True
+        return some
+
+
+class Outputs:
+    """Descriptors 1 and 2, as pipes that are read into frames."""
+
+    def __init__(self, frames):
+        self.frames = frames
+        self.running = False  # a cell: what comes between two is dropped
+        self.lock = threading.Lock()
+        self.pipes = []
+        for number, kind in ((1, STDOUT), (2, STDERR)):
+            reader, writer = os.pipe()
+            os.set_blocking(reader, False)
+            os.dup2(writer, number, inheritable=True)
+            os.close(writer)
+            self.pipes.append((reader, kind))
+
+    def start(self):
+        threading.Thread(target=self._pump, name="kiln-outputs", daemon=True).start()
+
+    def _read(self, reader, kind):
+        """With the lock held, so that what was read is sent before a cell's end is."""
+        try:
+            piece = os.read(reader, 1 << 16)
+        except BlockingIOError:
+            return 0
+        if self.running:
+            self.frames.send(kind, piece)
+        return len(piece)
+
+    def _pump(self):
+        poll = select.poll()
+        kinds = dict(self.pipes)
+        for reader in kinds:
+            poll.register(reader, select.POLLIN)
+        while True:
+            for reader, _ in poll.poll():
+                with self.lock:
+                    self._read(reader, kinds[reader])
+
+    def drain(self):
+        """What was written before the cell's end belongs to it."""
+        with self.lock:
+            for reader, kind in self.pipes:
+                total = 0
+                while total < DRAIN_MAX:
+                    got = self._read(reader, kind)
+                    if not got:
+                        break
+                    total += got
+
+
+class Channel:
+    """What session.py sees as `channel`."""
+
+    def __init__(self, frames, outputs, options, log):
+        self._frames = frames
+        self._outputs = outputs
+        self._options = options
+        self._log = log
+        self._owner = os.getpid()
+        self._armed = False
+        self._interrupted = False
+        self._cell = None  # id of the running cell
+        self._flags = None
+        if fcntl is not None:
+            self._tell_of_input()
+
+    # Bytes that come while a cell runs are an interrupt: the kernel sends SIGIO to the
+    # main thread, which reads them.
+    def _tell_of_input(self):
+        source = self._frames.source
+        try:
+            owner = struct.pack("ii", F_OWNER_TID, threading.get_native_id())
+            fcntl.fcntl(source, F_SETOWN_EX, owner)
+            self._flags = fcntl.fcntl(source, fcntl.F_GETFL)
+        except OSError:
+            self._flags = None  # a kernel without it (gVisor): cells cannot be interrupted
+        signal.signal(signal.SIGIO, self._on_input)
+
+    def _on_input(self, number, frame):
+        if self._cell is None or os.getpid() != self._owner or not self._frames.waiting():
+            return
+        if self._take_interrupts():
+            # By way of SIGINT: the code may have a handler of its own.
+            signal.raise_signal(signal.SIGINT)
+
+    def _take_interrupts(self):
+        """Whether one for the running cell is among the frames that have come."""
+        meant = False
+        frame = self._frames.take()
+        while frame is not None:
+            if frame[0] != INTERRUPT:
+                os._exit(1)  # no engine asks while a cell runs
+            meant = meant or json.loads(frame[1])["id"] == self._cell
+            frame = self._frames.take()
+        return meant
+
+    def _on_sigint(self, number, frame):
+        if os.getpid() != self._owner:
+            raise KeyboardInterrupt
+        if not self._armed:
+            return
+        self._interrupted = True
+        raise KeyboardInterrupt
+
+    def _raw(self, number, data):
+        while data:
+            data = data[os.write(number, data):]
+
+    def stream(self, number, data):
+        length = len(data)
+        if isinstance(data, str):
+            try:
+                data = data.encode("utf-8")
+            except UnicodeEncodeError:
+                try:
+                    data = data.encode("utf-8", "surrogateescape")
+                except UnicodeEncodeError:
+                    data = data.encode("utf-8", "backslashreplace")
+        else:
+            data = bytes(data)
+            length = len(data)
+        if self._cell is None or os.getpid() != self._owner:
+            self._raw(number, data)
+            return length
+        kind = STDERR if number == 2 else STDOUT
+        for at in range(0, len(data), PIECE):
+            self._frames.send(kind, data[at:at + PIECE])
+        return length
+
+    def emit(self, kind, text):
+        if self._cell is None or os.getpid() != self._owner:
+            return False
+        payload = text.encode("utf-8")
+        if len(payload) > EVENT_MAX:
+            kind = 4
+            payload = (b'{"name":"OutputTooLarge","value":"an output of more than 32 MiB '
+                       b'was dropped","traceback":[]}')
+        self._frames.send(EVENTS[kind], payload)
+        return True
+
+    def log(self, level, text):
+        self._raw(self._log, ("%s\n" % text).encode("utf-8", "replace"))
+
+    def option(self, name):
+        return self._options.get(name)
+
+    def arm(self, on):
+        if on:
+            signal.signal(signal.SIGINT, self._on_sigint)
+            self._interrupted = False
+            self._armed = True
+            if self._flags is not None:
+                fcntl.fcntl(self._frames.source, fcntl.F_SETFL, self._flags | os.O_ASYNC)
+                if self._frames.waiting() and self._take_interrupts():
+                    signal.raise_signal(signal.SIGINT)
+        else:
+            self._armed = False
+            if self._flags is not None:
+                fcntl.fcntl(self._frames.source, fcntl.F_SETFL, self._flags)
+        return self._interrupted
+
+    def code(self, name):
+        return compile(parts[name], "<kiln>/%s.py" % name, "exec", 0, True)
+
+    # ---- for the loop below
+
+    def begin(self, number):
+        self._cell = number
+        self._outputs.running = True
+
+    def end(self):
+        self._outputs.drain()
+        self._outputs.running = False
+        self._cell = None
+
+
+def _processor_time():
+    """Of the process and of the children that it has waited for, in milliseconds."""
+    children = os.times()
+    return time.process_time() * 1000 + (children[2] + children[3]) * 1000
+
+
+def _memory():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if resource else 0
+
+
+def _load(channel):
+    """session.py, with builtins that the code does not reach."""
+    module = type(sys)("kiln.session")
+    module.__dict__["__builtins__"] = dict(__builtins__ if isinstance(__builtins__, dict)
+                                           else vars(__builtins__))
+    module.__dict__["channel"] = channel
+    exec(channel.code("session"), module.__dict__)
+    return module
+
+
+_STATUSES = {0: "ok", 1: "error", 5: "interrupted"}
+
+
+def _done(number, status, code, used):
+    return json.dumps({"id": number, "status": _STATUSES.get(status, "error"),
+                       "exit_code": None if code is None else code & 0xFF,
+                       "cpu_ms": round(max(used, 0), 3),
+                       "max_rss_bytes": _memory()}).encode("ascii")
+
+
+def _run(session, channel, request, decode):
+    number = request["id"]
+    stdin = request["stdin"]
+    before = _processor_time()
+    channel.begin(number)
+    try:
+        status, code = session.execute(
+            request["code"], request["execution_count"], request["cell_id"],
+            None if stdin is None else decode(stdin), request["args"] or None,
+            request["env"] or None)
+    except BaseException as error:
+        # The runner itself failed, or an interrupt came in its last instructions.
+        channel.arm(False)
+        interrupt = isinstance(error, KeyboardInterrupt)
+        status, code = (5 if interrupt else 1), None
+        channel.emit(4, json.dumps({
+            "name": "KeyboardInterrupt" if interrupt else "RuntimeError",
+            "value": "" if interrupt else "the cell runner failed: %s" % type(error).__name__,
+            "traceback": []}))
+    if os.getpid() != channel._owner:
+        os._exit(0)  # a child that the code forked must not become a second worker
+    channel.end()
+    return _done(number, status, code, _processor_time() - before)
+
+
+def _carrier(options):
+    """(source, target) of frames."""
+    if options.get("carrier") == "stdio":
+        source, target = os.dup(0), os.dup(1)
+    else:
+        import socket
+
+        path = options["socket"]
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(path)
+        listener.listen(1)
+        os.write(1, b"listening\n")
+        connection, _ = listener.accept()
+        os.unlink(path)
+        listener.close()
+        source = target = connection.detach()
+    os.set_inheritable(source, False)
+    os.set_inheritable(target, False)
+    return source, target
+
+
+def _main():
+    options = dict(line.split("=", 1) for line in parts["options"].decode().splitlines() if line)
+    frames = Frames(*_carrier(options))
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    log = os.dup(2)  # the engine's; what the code writes to its stderr goes elsewhere
+    outputs = Outputs(frames)
+    channel = Channel(frames, outputs, options, log)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    if hasattr(signal, "SIGXFSZ"):
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    for folder in os.environ.get("PYTHONPATH", "").split(":"):
+        if folder and folder not in sys.path:
+            sys.path.append(folder)
+    try:
+        sys.modules["__main__"] = type(sys)("__main__")  # the code's; boot.py's goes
+        session = _load(channel)
+        session.preload()
+        session.start({os.fsencode(name): os.fsencode(value)
+                       for name, value in os.environ.items()})
+    except BaseException as error:
+        frames.send(FAILED, ("the session could not be started: %s: %s"
+                             % (type(error).__name__, error)).encode("utf-8", "replace")[:4000])
+        os._exit(1)
+    outputs.start()
+    signal.signal(signal.SIGINT, channel._on_sigint)
+    from binascii import a2b_base64 as decode
+    frames.send(READY, b"")
+    loads = json.loads
+    while True:
+        frame = frames.receive()
+        if frame is None:
+            os._exit(0)
+        kind, payload = frame
+        if kind == EXECUTE:
+            frames.send(DONE, _run(session, channel, loads(payload), decode))
+
+
+_main()

@@ -1,0 +1,268 @@
+#include "job.h"
+
+#include "agent.h"
+#include "program.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+
+enum { CPU_LOOK_MS = 25, CPU_GRACE_MS = 1000 };
+
+struct job {
+    struct box *box;
+    backend *self;
+    kiln_ticket ticket;
+    struct program *program; /* NULL: a cell of the agent */
+    kiln_limits limits;
+    reading before;
+    bool disk_full; /* before */
+    bool cpu_exceeded;
+    kiln_timer *timer; /* looks at the CPU time, then the grace */
+};
+
+static bool disk_is_full(const struct box *box)
+{
+    struct statvfs now;
+    return box->work_fd >= 0 && fstatvfs(box->work_fd, &now) == 0 && now.f_blocks > 0 &&
+           now.f_bfree == 0;
+}
+
+/* ---- the end */
+
+static void free_job(struct job *job)
+{
+    if (job->timer != NULL) {
+        job->self->host->cancel(job->self->host, job->timer);
+    }
+    program_free(job->program);
+    free(job);
+}
+
+static void complete(struct job *job, const kiln_outcome *outcome)
+{
+    const kiln_host *host = job->self->host;
+    kiln_ticket ticket = job->ticket;
+    job->box->job = NULL;
+    if (job->timer != NULL) {
+        host->cancel(host, job->timer);
+        job->timer = NULL;
+    }
+    host->complete(host, ticket, outcome); /* may close the session */
+    free_job(job);
+}
+
+/* What the kernel counted, where the worker has only its own word. */
+static void fill_usage(const struct job *job, const reading *now, kiln_outcome *outcome)
+{
+    if (now->cpu_ms >= 0 && job->before.cpu_ms >= 0) {
+        outcome->cpu_ms = now->cpu_ms - job->before.cpu_ms;
+    }
+    if (now->peak_bytes > job->before.peak_bytes && now->peak_bytes > outcome->max_rss_bytes) {
+        outcome->max_rss_bytes = now->peak_bytes;
+    }
+}
+
+/* A limit that the code ran into and failed by. */
+static const char *limit_hit(const struct job *job, const reading *now)
+{
+    return now->oom_kills > job->before.oom_kills         ? "memory"
+           : now->pids_refused > job->before.pids_refused ? "processes"
+           : !job->disk_full && disk_is_full(job->box)    ? "disk"
+                                                          : NULL;
+}
+
+void job_done(struct job *job, const kiln_outcome *reported)
+{
+    kiln_outcome outcome = *reported;
+    char message[200];
+    reading now;
+    meter_read(&job->box->meter, &now);
+    fill_usage(job, &now, &outcome);
+    job->box->ooms_seen = now.oom_kills;
+    bool failed = outcome.status == KILN_STATUS_ERROR || outcome.status == KILN_STATUS_CRASHED;
+    const char *limit = failed ? limit_hit(job, &now) : NULL;
+    if (job->cpu_exceeded && outcome.status != KILN_STATUS_OK) {
+        outcome.status = KILN_STATUS_TIMEOUT;
+        outcome.name = "cpu";
+        outcome.message = "CPU time was up";
+    } else if (limit != NULL) {
+        snprintf(message, sizeof(message), "the limit on %s was reached%s", limit,
+                 job->program == NULL ? "; the session's state is kept" : "");
+        outcome.status = KILN_STATUS_LIMIT;
+        outcome.name = limit;
+        outcome.message = message;
+    }
+    complete(job, &outcome);
+}
+
+void job_box_gone(struct job *job)
+{
+    const struct box *box = job->box;
+    kiln_outcome outcome = KILN_OUTCOME_INIT;
+    char text[sizeof(box->lost.text)];
+    snprintf(text, sizeof(text), "%s", box->lost.text);
+    outcome.status = box->lost.status;
+    outcome.name = box->lost.name;
+    outcome.message = text;
+    if (box->lost.exit_code > 128 && box->lost.status == KILN_STATUS_CRASHED) {
+        outcome.signal = box->lost.exit_code - 128;
+    } else if (box->lost.status == KILN_STATUS_CRASHED && box->lost.exit_code >= 0) {
+        outcome.has_exit_code = true;
+        outcome.exit_code = box->lost.exit_code;
+    }
+    if (job->cpu_exceeded) {
+        outcome.status = KILN_STATUS_TIMEOUT;
+        outcome.name = "cpu";
+        outcome.message = "CPU time was up; the session's state is lost";
+    }
+    complete(job, &outcome);
+}
+
+/* ---- CPU time of all that runs in the box */
+
+static void on_cpu_grace(void *user)
+{
+    struct job *job = user;
+    job->timer = NULL;
+    job_kill(job);
+}
+
+static void look_at_cpu(void *user)
+{
+    struct job *job = user;
+    const kiln_host *host = job->self->host;
+    reading now;
+    meter_read(&job->box->meter, &now);
+    job->timer = NULL;
+    if (now.cpu_ms - job->before.cpu_ms < (double)job->limits.cpu_ms) {
+        job->timer = host->timer(host, CPU_LOOK_MS, look_at_cpu, job);
+        return;
+    }
+    job->cpu_exceeded = true;
+    job->timer = host->timer(host, CPU_GRACE_MS, on_cpu_grace, job);
+    job_interrupt(job);
+}
+
+/* ---- what a box cannot change any more */
+
+void job_decide(struct job *job, const char *action, const char *detail)
+{
+    const kiln_host *host = job->self->host;
+    json_t *decision = json_pack("{s:s, s:s}", "action", action, "detail", detail);
+    char *text = json_dumps(decision, 0);
+    if (text != NULL) {
+        const kiln_event event = {.size = sizeof(event),
+                                  .type = KILN_EVENT_DECISION,
+                                  .data = text,
+                                  .length = strlen(text)};
+        host->emit(host, job->ticket, &event);
+    }
+    free(text);
+    json_decref(decision);
+}
+
+/* A container has the limits that it was made with: that must not stay unsaid. */
+static void tell_fixed_limits(struct job *job)
+{
+    const kiln_limits *has = &job->box->limits;
+    const struct {
+        const char *name;
+        uint64_t now, wanted;
+    } limits[] = {
+        {"memory", has->memory, job->limits.memory},
+        {"processes", has->processes, job->limits.processes},
+        {"disk", has->disk, job->limits.disk},
+        {"open_files", has->open_files, job->limits.open_files},
+        {"file_size", has->file_size, job->limits.file_size},
+        {"cpus", has->cpus, job->limits.cpus},
+    };
+    char detail[160];
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        if (limits[i].now != limits[i].wanted) {
+            snprintf(detail, sizeof(detail), "%s %llu since the session began, not %llu",
+                     limits[i].name, (unsigned long long)limits[i].now,
+                     (unsigned long long)limits[i].wanted);
+            job_decide(job, "limit", detail);
+        }
+    }
+    if (job->limits.cpu_ms > 0 && !meter_works(&job->box->meter)) {
+        job_decide(job, "limit",
+                   "cpu is not kept: the container's cgroup cannot be seen from here");
+    }
+}
+
+/* ---- the beginning, and the ways to stop it */
+
+static void on_program_done(void *user, const kiln_outcome *outcome)
+{
+    job_done(user, outcome);
+}
+
+int job_start(struct box *box, kiln_session *session, kiln_ticket ticket,
+              const kiln_input *input, const char *restarted)
+{
+    backend *self = box->self;
+    kiln_outcome refused = KILN_OUTCOME_INIT;
+    struct job *job = calloc(1, sizeof(*job));
+    if (job == NULL) {
+        return -ENOMEM;
+    }
+    job->box = box;
+    job->self = self;
+    job->ticket = ticket;
+    job->limits = input->limits;
+    job->disk_full = disk_is_full(box);
+    meter_read(&box->meter, &job->before);
+    if (restarted[0] != '\0') {
+        job_decide(job, "restart", restarted);
+    }
+    tell_fixed_limits(job);
+    if (input->limits.cpu_ms > 0 && meter_works(&box->meter)) {
+        job->timer = self->host->timer(self->host, CPU_LOOK_MS, look_at_cpu, job);
+    }
+    box->job = job;
+    int rc = 0;
+    if (box->has_agent) {
+        rc = agent_execute(box->agent, ticket, input);
+    } else {
+        job->program =
+            program_start(box, session, ticket, input, on_program_done, job, &refused);
+        if (job->program == NULL) {
+            complete(job, &refused);
+            return 0;
+        }
+    }
+    if (rc < 0) {
+        box->job = NULL;
+        free_job(job);
+    }
+    return rc;
+}
+
+void job_abandon(struct job *job)
+{
+    job->box->job = NULL;
+    free_job(job);
+}
+
+bool job_is(const struct job *job, kiln_ticket ticket)
+{
+    return job->ticket.slot == ticket.slot && job->ticket.generation == ticket.generation;
+}
+
+void job_interrupt(struct job *job)
+{
+    if (job->program != NULL) {
+        program_kill(job->program); /* it keeps no state that would be worth asking */
+    } else if (job->box->agent != NULL) {
+        agent_interrupt(job->box->agent);
+    }
+}
+
+void job_kill(struct job *job)
+{
+    box_kill(job->box, "Killed", "the container was killed; the session's state is lost");
+}
