@@ -26,7 +26,7 @@ void api_explain(const backend *self, const char *what, const http_answer *answe
                  size_t size)
 {
     text[0] = '\0';
-    if (answer->status / 100 == 2 || answer->status == 304) {
+    if (answer->status / 100 == 2 || answer->status == 304 || answer->status == 101) {
         return;
     }
     if (answer->status == 0) {

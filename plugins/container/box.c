@@ -290,8 +290,12 @@ void box_lost(struct box *box, const char *why)
     char text[500];
     reading now;
     if (box->state == BOX_OPENING) {
-        snprintf(text, sizeof(text), "image %s: %s", box->image,
-                 why != NULL ? why : "the container ended while it started");
+        snprintf(text, sizeof(text), "image %s: %s%s%s%s%s%s", box->image,
+                 why != NULL ? why : "the container ended while it started",
+                 box->said[0] != '\0' ? ": " : "", box->said,
+                 box->has_agent ? "; is there a \"" : "",
+                 box->has_agent ? box->self->settings.python : "",
+                 box->has_agent ? "\" in it? see python in [backend container]" : "");
         give_up(box, text);
         return;
     }
@@ -333,7 +337,7 @@ static void become_ready(struct box *box)
     box->ready = NULL;
     box->state = BOX_READY;
     meter_read(&box->meter, &now);
-    box->idle_processes = now.processes;
+    box->idle_processes = box->self->settings.init ? 2 : 1;
     box->ooms_seen = now.oom_kills;
     if (ready != NULL) {
         ready(box->user, box, NULL);
@@ -401,9 +405,26 @@ static void on_started(void *user, const api_reply *reply)
     }
 }
 
+/* The last line that it wrote counts: of a traceback that is the error. */
+static void note_said(struct box *box, const char *data, size_t length)
+{
+    while (length > 0 && data[length - 1] == '\n') {
+        length--;
+    }
+    const char *line = memrchr(data, '\n', length);
+    size_t skip = line != NULL ? (size_t)(line - data) + 1 : 0;
+    snprintf(box->said, sizeof(box->said), "%.*s", (int)(length - skip), data + skip);
+    for (char *at = box->said; *at != '\0'; at++) {
+        *at = (unsigned char)*at < 0x20 || *at == 0x7f ? ' ' : *at;
+    }
+}
+
 static void on_bytes(void *user, uint32_t stream, const char *data, size_t length)
 {
     struct box *box = user;
+    if (box->state == BOX_OPENING && stream == KILN_STDERR) {
+        note_said(box, data, length);
+    }
     if (box->agent != NULL) {
         agent_output(box->agent, stream, data, length);
     }
