@@ -31,7 +31,7 @@ PACKAGES_RUN = gcc libc6-dev make pkg-config bash python3 libpython3-dev python3
   libluajit-5.1-dev libuv1-dev libjansson-dev libsodium-dev libseccomp-dev libinih-dev \
   libhttp-parser-dev libpcre2-dev git diffutils
 PACKAGES_TEST = $(PACKAGES_RUN) luajit perl libcmocka-dev python3-nbformat python3-numpy \
-  python3-pandas lua5.4 curl util-linux podman runc catatonit debootstrap busybox-static busybox-static $(if $(shell command -v node),,nodejs)
+  python3-pandas lua5.4 curl util-linux podman runc catatonit debootstrap busybox-static $(if $(shell command -v node),,nodejs)
 PACKAGES_LINT = $(PACKAGES_TEST) clang clang-format clang-tidy cppcheck
 PACKAGES_FUZZ = $(PACKAGES_TEST) clang libclang-rt-14-dev
 PACKAGES_BENCH = $(PACKAGES_TEST) bubblewrap jupyter-nbconvert jupyter-core python3-ipykernel \

@@ -27,6 +27,19 @@ try:
 except ImportError:
     resource = None
 
+# What is needed while cells run is taken now: code may replace it in its module.
+_read, _write, _getpid, _exit = os.read, os.write, os.getpid, os._exit
+_mask, _raise = signal.pthread_sigmask, signal.raise_signal
+_set_handler, _handlers = signal.signal, (signal.SIGINT, signal.SIGIO)
+_BLOCK, _SETMASK = signal.SIG_BLOCK, signal.SIG_SETMASK
+_ident, _select, _times, _process_time = threading.get_ident, select.select, os.times, time.process_time
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_decode = json.JSONDecoder().decode
+_control = fcntl.fcntl if fcntl is not None else None
+_SETFL, _ASYNC = getattr(fcntl, "F_SETFL", 0), getattr(os, "O_ASYNC", 0o20000)
+_usage = (lambda get, who: lambda: get(who).ru_maxrss * 1024)(
+    resource.getrusage, resource.RUSAGE_SELF) if resource is not None else lambda: 0
+
 EXECUTE, INTERRUPT = 0x01, 0x04
 STDOUT, STDERR, DONE, READY, FAILED = 0x41, 0x42, 0x50, 0x52, 0x53
 # An event's type in plugin.h -> its frame's
@@ -56,31 +69,31 @@ class Frames:
         self.target = target
         self.buffer = bytearray()
         self.lock = threading.Lock()
-        self.main = threading.get_ident()
+        self.main = _ident()
 
     def send(self, kind, payload):
         """One frame, whole. A signal waits until it is out."""
         data = _header.pack(len(payload), kind, VERSION, 0) + payload
-        if threading.get_ident() != self.main:
+        if _ident() != self.main:
             with self.lock:
                 self._write(data)
             return
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _signals)
+        before = _mask(_BLOCK, _signals)
         try:
             with self.lock:
                 self._write(data)
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            _mask(_SETMASK, before)
 
     def _write(self, data):
         try:
-            sent = os.write(self.target, data)
+            sent = _write(self.target, data)
             if sent < len(data):
                 rest = memoryview(data)[sent:]
                 while rest:
-                    rest = rest[os.write(self.target, rest):]
+                    rest = rest[_write(self.target, rest):]
         except OSError:
-            os._exit(1)  # the engine is gone
+            _exit(1)  # the engine is gone
 
     def take(self):
         """The next whole frame in the buffer: (type, payload), or None."""
@@ -103,7 +116,7 @@ class Frames:
             frame = self.take()
             if frame is not None:
                 return frame
-            piece = os.read(self.source, 1 << 16)
+            piece = _read(self.source, 1 << 16)
             if not piece:
                 return None
             self.buffer += piece
@@ -111,10 +124,10 @@ class Frames:
     def waiting(self):
         """Bytes that are there now are put into the buffer; was there one?"""
         some = False
-        while select.select([self.source], [], [], 0)[0]:
-            piece = os.read(self.source, 1 << 16)
+        while _select([self.source], [], [], 0)[0]:
+            piece = _read(self.source, 1 << 16)
             if not piece:
-                os._exit(1)  # the engine is gone, and nobody waits for this cell
+                _exit(1)  # the engine is gone, and nobody waits for this cell
             self.buffer += piece
             some = True
         return some
@@ -141,7 +154,7 @@ class Outputs:
     def _read(self, reader, kind):
         """With the lock held, so that what was read is sent before a cell's end is."""
         try:
-            piece = os.read(reader, 1 << 16)
+            piece = _read(reader, 1 << 16)
         except BlockingIOError:
             return 0
         if self.running:
@@ -178,7 +191,7 @@ class Channel:
         self._outputs = outputs
         self._options = options
         self._log = log
-        self._owner = os.getpid()
+        self._owner = _getpid()
         self._armed = False
         self._interrupted = False
         self._cell = None  # id of the running cell
@@ -199,11 +212,11 @@ class Channel:
         signal.signal(signal.SIGIO, self._on_input)
 
     def _on_input(self, number, frame):
-        if self._cell is None or os.getpid() != self._owner or not self._frames.waiting():
+        if self._cell is None or _getpid() != self._owner or not self._frames.waiting():
             return
         if self._take_interrupts():
             # By way of SIGINT: the code may have a handler of its own.
-            signal.raise_signal(signal.SIGINT)
+            _raise(_handlers[0])
 
     def _take_interrupts(self):
         """Whether one for the running cell is among the frames that have come."""
@@ -211,13 +224,13 @@ class Channel:
         frame = self._frames.take()
         while frame is not None:
             if frame[0] != INTERRUPT:
-                os._exit(1)  # no engine asks while a cell runs
-            meant = meant or json.loads(frame[1])["id"] == self._cell
+                _exit(1)  # no engine asks while a cell runs
+            meant = meant or _decode(frame[1].decode())["id"] == self._cell
             frame = self._frames.take()
         return meant
 
     def _on_sigint(self, number, frame):
-        if os.getpid() != self._owner:
+        if _getpid() != self._owner:
             raise KeyboardInterrupt
         if not self._armed:
             return
@@ -226,7 +239,7 @@ class Channel:
 
     def _raw(self, number, data):
         while data:
-            data = data[os.write(number, data):]
+            data = data[_write(number, data):]
 
     def stream(self, number, data):
         length = len(data)
@@ -241,7 +254,7 @@ class Channel:
         else:
             data = bytes(data)
             length = len(data)
-        if self._cell is None or os.getpid() != self._owner:
+        if self._cell is None or _getpid() != self._owner:
             self._raw(number, data)
             return length
         kind = STDERR if number == 2 else STDOUT
@@ -250,7 +263,7 @@ class Channel:
         return length
 
     def emit(self, kind, text):
-        if self._cell is None or os.getpid() != self._owner:
+        if self._cell is None or _getpid() != self._owner:
             return False
         payload = text.encode("utf-8")
         if len(payload) > EVENT_MAX:
@@ -268,17 +281,17 @@ class Channel:
 
     def arm(self, on):
         if on:
-            signal.signal(signal.SIGINT, self._on_sigint)
+            _set_handler(_handlers[0], self._on_sigint)
             self._interrupted = False
             self._armed = True
             if self._flags is not None:
-                fcntl.fcntl(self._frames.source, fcntl.F_SETFL, self._flags | os.O_ASYNC)
+                _control(self._frames.source, _SETFL, self._flags | _ASYNC)
                 if self._frames.waiting() and self._take_interrupts():
-                    signal.raise_signal(signal.SIGINT)
+                    _raise(_handlers[0])
         else:
             self._armed = False
             if self._flags is not None:
-                fcntl.fcntl(self._frames.source, fcntl.F_SETFL, self._flags)
+                _control(self._frames.source, _SETFL, self._flags)
         return self._interrupted
 
     def code(self, name):
@@ -298,12 +311,8 @@ class Channel:
 
 def _processor_time():
     """Of the process and of the children that it has waited for, in milliseconds."""
-    children = os.times()
-    return time.process_time() * 1000 + (children[2] + children[3]) * 1000
-
-
-def _memory():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if resource else 0
+    children = _times()
+    return _process_time() * 1000 + (children[2] + children[3]) * 1000
 
 
 def _load(channel):
@@ -320,10 +329,10 @@ _STATUSES = {0: "ok", 1: "error", 5: "interrupted"}
 
 
 def _done(number, status, code, used):
-    return json.dumps({"id": number, "status": _STATUSES.get(status, "error"),
+    return _encode({"id": number, "status": _STATUSES.get(status, "error"),
                        "exit_code": None if code is None else code & 0xFF,
                        "cpu_ms": round(max(used, 0), 3),
-                       "max_rss_bytes": _memory()}).encode("ascii")
+                       "max_rss_bytes": _usage()}).encode("ascii")
 
 
 def _run(session, channel, request, decode):
@@ -341,12 +350,12 @@ def _run(session, channel, request, decode):
         channel.arm(False)
         interrupt = isinstance(error, KeyboardInterrupt)
         status, code = (5 if interrupt else 1), None
-        channel.emit(4, json.dumps({
+        channel.emit(4, _encode({
             "name": "KeyboardInterrupt" if interrupt else "RuntimeError",
             "value": "" if interrupt else "the cell runner failed: %s" % type(error).__name__,
             "traceback": []}))
-    if os.getpid() != channel._owner:
-        os._exit(0)  # a child that the code forked must not become a second worker
+    if _getpid() != channel._owner:
+        _exit(0)  # a child that the code forked must not become a second worker
     channel.end()
     return _done(number, status, code, _processor_time() - before)
 
@@ -362,7 +371,7 @@ def _carrier(options):
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listener.bind(path)
         listener.listen(1)
-        os.write(1, b"listening\n")
+        _write(1, b"listening\n")
         connection, _ = listener.accept()
         os.unlink(path)
         listener.close()
@@ -396,19 +405,18 @@ def _main():
     except BaseException as error:
         frames.send(FAILED, ("the session could not be started: %s: %s"
                              % (type(error).__name__, error)).encode("utf-8", "replace")[:4000])
-        os._exit(1)
+        _exit(1)
     outputs.start()
     signal.signal(signal.SIGINT, channel._on_sigint)
     from binascii import a2b_base64 as decode
     frames.send(READY, b"")
-    loads = json.loads
     while True:
         frame = frames.receive()
         if frame is None:
-            os._exit(0)
+            _exit(0)
         kind, payload = frame
         if kind == EXECUTE:
-            frames.send(DONE, _run(session, channel, loads(payload), decode))
+            frames.send(DONE, _run(session, channel, _decode(payload.decode()), decode))
 
 
 _main()

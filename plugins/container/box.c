@@ -17,7 +17,7 @@ enum {
     ASK_AGAIN_MS = 20,
     ASK_RUNNING_MAX = 50, /* times that it is called running though its process has gone */
     ASK_ENGINE_MAX = 250, /* times that the engine does not answer */
-    FATE_MS = 250,        /* for the event that tells who ended it */
+    FATE_MS = 300,        /* for the event that tells who ended it */
     REMOVE_AGAIN_MS = 500,
     REMOVE_MAX = 4,
     REMOVE_TIMEOUT_MS = 20000,
@@ -56,21 +56,28 @@ static void wait_for(struct box *box, uint64_t milliseconds, void (*then)(void *
     box->timer = host->timer(host, milliseconds, then, box);
 }
 
-/* The streams and the call in flight are of no more use. */
-static void let_go(struct box *box)
+/* The step in flight is of no more use. The streams stay, until the engine has removed it:
+ * were they closed before, it would end by itself just when it is being killed. */
+static void forget_call(struct box *box)
 {
     image_forget(box->self, box);
-    agent_free(box->agent);
-    box->agent = NULL;
-    box->stop = 1;
-    http_cancel(box->attach);
-    box->attach = NULL;
     api_cancel(box->call);
     box->call = NULL;
     if (box->timer != NULL) {
         box->self->host->cancel(box->self->host, box->timer);
         box->timer = NULL;
     }
+}
+
+/* Nor are the streams. */
+static void let_go(struct box *box)
+{
+    forget_call(box);
+    agent_free(box->agent);
+    box->agent = NULL;
+    box->stop = 1;
+    http_cancel(box->attach);
+    box->attach = NULL;
 }
 
 /* ---- removal */
@@ -105,8 +112,13 @@ static void on_removed(void *user, const api_reply *reply)
         after_removal(box);
         return;
     }
-    if (++box->questions < REMOVE_MAX && !box->self->closing) {
-        wait_for(box, REMOVE_AGAIN_MS, remove_again);
+    /* Podman: it ended by itself just when it was to be killed. */
+    if (++box->questions < REMOVE_MAX) {
+        if (box->self->closing) { /* no timer would come */
+            remove_it(box);
+        } else {
+            wait_for(box, REMOVE_AGAIN_MS, remove_again);
+        }
         return;
     }
     say(box->self, KILN_PLUGIN_LOG_WARNING, "%s is left behind: %s", box->name, reply->error);
@@ -135,7 +147,7 @@ void box_close(struct box *box)
     if (box->creating || box->removing) {
         return; /* goes on when the engine has answered */
     }
-    let_go(box);
+    forget_call(box);
     box->state = BOX_REMOVING;
     box->questions = 0;
     if (box->created) {
@@ -167,7 +179,7 @@ void box_kill(struct box *box, const char *name, const char *text)
     box->lost.status = KILN_STATUS_CRASHED;
     box->lost.name = name;
     snprintf(box->lost.text, sizeof(box->lost.text), "%s", text);
-    let_go(box);
+    forget_call(box);
     box->questions = 0;
     remove_it(box);
 }
@@ -197,11 +209,9 @@ lose(struct box *box, kiln_status status, const char *name, const char *format, 
 }
 
 /* The container has ended with this status, and nothing is left to wait for. */
-static void conclude(void *user)
+static void conclude(struct box *box)
 {
-    struct box *box = user;
     int code = box->lost.exit_code;
-    box->timer = NULL;
     if (box->fate == FATE_REMOVED) {
         lose(box, KILN_STATUS_UNAVAILABLE, "ContainerRemoved",
              "the container was removed from outside; the session's state is lost");
@@ -231,6 +241,7 @@ static void on_asked(void *user, const api_reply *reply)
     struct box *box = user;
     box->call = NULL;
     const json_t *state = json_object_get(reply->json, "State");
+    const char *status = json_string_value(json_object_get(state, "Status"));
     if (reply->status == 404) {
         lose(box, KILN_STATUS_UNAVAILABLE, "ContainerRemoved",
              "the container was removed from outside; the session's state is lost");
@@ -265,10 +276,14 @@ static void on_asked(void *user, const api_reply *reply)
     if (json_is_true(json_object_get(state, "OOMKilled")) || box->oom) {
         lose(box, KILN_STATUS_LIMIT, "memory",
              "the limit on memory was reached; the session's state is lost");
-    } else if (box->lost.exit_code > 128 && box->fate == FATE_NONE &&
-               box->self->events != NULL) {
-        wait_for(box, FATE_MS, conclude); /* its own doing, or somebody's: an event tells */
+    } else if (box->fate == FATE_NONE && !box->asked_twice) {
+        box->asked_twice = true;     /* its own doing, or somebody's: an event tells, or */
+        wait_for(box, FATE_MS, ask); /* that it is gone by then */
     } else {
+        if (status != NULL &&
+            (strcmp(status, "removing") == 0 || strcmp(status, "dead") == 0)) {
+            box->fate = FATE_REMOVED;
+        }
         conclude(box);
     }
 }

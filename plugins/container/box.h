@@ -57,8 +57,9 @@ struct box {
     char why[300];     /* what was known when it was lost, or "" */
     bool oom;          /* the kernel killed for memory, as seen when it was lost */
     uint64_t ooms_seen;
+    bool asked_twice;
     bool exec_failed;   /* an exec in it did: whether because of it, the engine is asked */
-    char said[160];          /* on its stderr, before it was ready */
+    char said[160];     /* on its stderr, before it was ready */
     unsigned questions; /* asked why, without an answer */
     size_t logged;      /* bytes of its log lines */
     /* Once: ready (error NULL), or of no use (then it is being removed already). */
