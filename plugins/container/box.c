@@ -370,6 +370,7 @@ static void on_inspected(void *user, const api_reply *reply)
 {
     struct box *box = user;
     const char *why = "";
+    char text[400];
     box->call = NULL;
     if (reply->error != NULL) {
         give_up(box, reply->error);
@@ -390,11 +391,12 @@ static void on_inspected(void *user, const api_reply *reply)
     }
     if (box->work_fd < 0) {
         box->work_fd = -1;
-        say(box->self, KILN_PLUGIN_LOG_DEBUG, "%s: files go by archive: %s", box->name, why);
-        if (mirror_open(box) < 0) {
-            give_up(box, "no folder for the session's files could be made");
-            return;
-        }
+        snprintf(text, sizeof(text),
+                 "the session's files cannot be reached: %s; kiln has to run on the container "
+                 "engine's machine, as root or as the user that code runs as",
+                 why);
+        give_up(box, text);
+        return;
     }
     if (!box->has_agent) {
         become_ready(box);

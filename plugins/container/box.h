@@ -85,10 +85,6 @@ void box_fated(struct box *box, box_fate fate, int signal_number);
 /* Whether a box that was made for some limits keeps others. */
 bool box_keeps(const struct box *box, const kiln_limits *limits);
 
-/* mirror.c: a folder of the engine's in the place of work_fd, see there. 0 or negative
- * errno. */
-int mirror_open(struct box *box);
-
 /* spec.c: the body of the call that creates it; new reference, or NULL. */
 json_t *box_spec(const struct box *box);
 

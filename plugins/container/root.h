@@ -6,8 +6,7 @@
 
 /* Opens the tmpfs that is mounted at /work in the container of `pid`, before any code has
  * run in it, and gives it to uid:gid as they are inside. A descriptor, or negative errno
- * with *why: it cannot be reached from here (another user's, another machine's, gVisor's),
- * and then files go by the engine's archive calls. */
+ * with *why: it cannot be reached from here (another user's, another machine's, gVisor's). */
 int root_open(pid_t pid, unsigned uid, unsigned gid, const char **why);
 
 /* A socket beneath it, by its name, that the agent has just made: connected, or negative

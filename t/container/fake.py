@@ -1,0 +1,139 @@
+#!/usr/bin/python3
+"""A container engine that answers wrongly: fake.py SOCKET MODE. It takes the few calls that
+a session makes as an engine would, up to the one that MODE names, and logs each request."""
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+import time
+
+path, mode = sys.argv[1:3]
+ID = "ab" * 32
+
+
+def reply(connection, status, body=b"", more=b""):
+    if not isinstance(body, bytes):
+        body = json.dumps(body).encode()
+    connection.sendall(b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
+                       b"%s\r\n" % (status, len(body), more) + body)
+
+
+def upgrade(connection):
+    connection.sendall(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+
+
+def wrong(connection, kind):
+    """Answers as `kind` says."""
+    if kind == "hang":
+        time.sleep(600)
+    elif kind == "close":
+        pass
+    elif kind == "reset":
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    elif kind == "garbage":
+        connection.sendall(b"\x00\xff\x16\x03 this is no HTTP \x80" * 100)
+    elif kind == "half":
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"Id\":")
+    elif kind == "halfchunk":
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n{\"Id\":")
+    elif kind == "badchunk":
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n")
+    elif kind == "headers":
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        try:
+            while True:
+                connection.sendall(b"X-More: " + b"x" * 4000 + b"\r\n")
+        except OSError:
+            pass
+    elif kind == "huge":
+        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        try:
+            while True:
+                connection.sendall(b"x" * 65536)
+        except OSError:
+            pass
+    elif kind == "json":
+        reply(connection, 200, b'{"Id": [1, 2')
+    elif kind == "type":
+        reply(connection, 200, b'{"Id": {"x": 1}, "State": 7}')
+    elif kind == "list":
+        reply(connection, 200, b'[]')
+    elif kind == "500":
+        reply(connection, 500, {"message": "no space left on device\x1b[31m\nsecond line"})
+    elif kind == "upgrade":
+        upgrade(connection)
+
+
+def answer(connection, method, target, body, held):
+    where = target.partition("?")[0]
+    step = {
+        "/containers/create": "create", "/_ping": "ping", "/events": "events",
+        "/containers/json": "list",
+    }.get(where) or (
+        "image" if where.startswith("/images/") else
+        "attach" if where.endswith("/attach") else
+        "start" if where.endswith("/start") else
+        "remove" if method == "DELETE" else "inspect")
+    wanted, _, kind = mode.partition(":")
+    print(step, flush=True)
+    if step == wanted:
+        wrong(connection, kind)
+        return
+    if step == "create":
+        reply(connection, 201, {"Id": ID, "Warnings": []})
+    elif step == "list":
+        reply(connection, 200, [])
+    elif step == "events":
+        held.append(connection.dup())
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    elif step == "attach":
+        upgrade(connection)
+        held.append(connection.dup())
+    elif step == "start":
+        connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+    elif step == "inspect":
+        reply(connection, 200, {"Id": ID, "State": {"Running": True, "Pid": os.getpid()}})
+    elif step == "remove":
+        connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+    else:
+        reply(connection, 200, {"Id": "x"})
+
+
+def serve(connection):
+    held = []
+    try:
+        data = b""
+        while b"\r\n\r\n" not in data:
+            more = connection.recv(65536)
+            if not more:
+                return
+            data += more
+        head, body = data.split(b"\r\n\r\n", 1)
+        length = 0
+        for line in head.split(b"\r\n"):
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        while len(body) < length:
+            body += connection.recv(65536)
+        method, target = head.split(b" ", 2)[:2]
+        answer(connection, method.decode(), target.decode(), body, held)
+        if held:  # a stream: open until the other side closes it
+            while connection.recv(65536):
+                pass
+    except OSError:
+        pass
+    finally:
+        for other in held:
+            other.close()
+        connection.close()
+
+
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(path)
+listener.listen(64)
+print("listening", flush=True)
+while True:
+    accepted, _ = listener.accept()
+    threading.Thread(target=serve, args=(accepted,), daemon=True).start()

@@ -1,0 +1,121 @@
+#!/usr/bin/env luajit
+-- The container backend against an engine of our own that is absent, refuses, hangs, closes,
+-- or answers wrongly at each step of a session: one clear line, and kiln goes on. Also the
+-- configuration, which needs no engine at all.
+local tap = require("tap")
+local json = require("json")
+local before = tap.snapshot()
+local dir = tap.tempdir()
+
+local function words(socket, more)
+  local argv = { "kiln", "run", "--json", "-b", "container", "-s",
+    "engine.backends=exec container", "-s", "backend container.pull=never" }
+  if socket then
+    argv[#argv + 1] = "-s"
+    argv[#argv + 1] = "backend container.socket=" .. socket
+  end
+  for _, word in ipairs(more or { "-l", "bash", "-c", "true" }) do argv[#argv + 1] = word end
+  return argv
+end
+
+local function message(result)
+  local last = result and result.errors and result.errors[#result.errors]
+  return last and last.message or ""
+end
+
+-- ---- absent, refusing
+
+local r = tap.run_json { argv = words(dir .. "/none.sock") }
+tap.is(r.json.status, "unavailable", "no socket: unavailable")
+tap.like(message(r.json), "container engine at .-/none.sock: GET /images/.-: cannot reach it: No such file",
+  "and says where it looked, and why")
+tap.write(dir .. "/file.sock", "")
+r = tap.run_json { argv = words(dir .. "/file.sock") }
+tap.like(message(r.json), "cannot reach it: Connection refused", "a socket that refuses")
+r = tap.run { argv = words(nil), env = { DOCKER_HOST = "tcp://127.0.0.1:2375" } }
+tap.like(r.err, "DOCKER_HOST = tcp://127.0.0.1:2375: it is no Unix socket", "DOCKER_HOST that is none")
+r = tap.run_json { argv = words(nil), env = { DOCKER_HOST = "unix://" .. dir .. "/none.sock" } }
+tap.contains(message(r.json), dir .. "/none.sock", "DOCKER_HOST is taken")
+tap.is(tap.run({ "kiln", "run", "-s", "engine.backends=exec container", "-b", "exec", "-l", "bash",
+  "-c", "echo other" }).out, "other\n", "another backend does not care")
+
+-- ---- configuration
+
+for _, bad in ipairs {
+  { "user=root", "user = root: it is not UID:GID" },
+  { "user=0:0", "user = 0:0: code does not run as root" },
+  { "pull=often", "pull = often: it is one of missing, never, always" },
+  { "mounts=data:/data", "mounts = data:/data: it is SOURCE:TARGET" },
+  { "mounts=/data:/data:rx", "mounts = /data:/data:rx: it is SOURCE:TARGET" },
+  { "env=NAME", "env = NAME: it is NAME=value" },
+  { "images=node", "images = node: it is LANGUAGE=IMAGE" },
+  { "pool=1000", "pool = 1000: it is a number from 0 to 64" },
+  { "socket=relative", "socket = relative: it is no Unix socket" },
+  { "auth_file=/none/x.json", "auth_file = /none/x.json: No such file" },
+} do
+  r = tap.run { argv = words(nil, { "-s", "backend container." .. bad[1], "-c", "1" }),
+    env = { DOCKER_HOST = "unix:///none" } }
+  tap.ok(r.code == 125 or r.code == 2, bad[1] .. " is refused")
+  tap.contains(r.err, bad[2], "in one line")
+end
+
+-- ---- wrong answers, at each step
+
+local number = 0
+local function against(mode, more, judgement)
+  number = number + 1
+  local socket = ("%s/%d.sock"):format(dir, number)
+  local fake = tap.start { argv = { "/usr/bin/python3", "t/container/fake.py", socket, mode } }
+  fake:wait_for("listening\n")
+  local process = tap.start { argv = words(socket, more), timeout = 60 }
+  return function()
+    local ran = process:wait()
+    fake:kill(9)
+    judgement(json.decode(ran.out) or {}, ran, fake:output())
+    fake:wait()
+  end
+end
+
+local waiting = {}
+local function run(mode, more, judgement)
+  if #waiting >= 6 then table.remove(waiting, 1)() end
+  waiting[#waiting + 1] = against(mode, more, judgement)
+end
+
+for _, step in ipairs { "image", "create", "attach", "start", "inspect" } do
+  for _, kind in ipairs { "close", "reset", "garbage", "half", "halfchunk", "badchunk", "headers",
+    "json", "type", "list", "500" } do
+    -- What is right for a step is no fault there.
+    local right = (step == "image" and (kind == "type" or kind == "list")) or
+      (step == "start" and (kind == "type" or kind == "list"))
+    if not right then
+      run(step .. ":" .. kind, nil, function(result, ran)
+        local text = message(result)
+        local good = result.status == "unavailable" and ran.code == 125 and #text > 10 and
+          not text:find("%c")
+        if not tap.ok(good, step .. ": " .. kind .. ": unavailable, in one line") then
+          tap.diag(("%s %s %s"):format(tostring(ran.code), tostring(result.status), text), ran.err)
+        end
+      end)
+    end
+  end
+end
+run("image:huge", nil, function(result)
+  tap.contains(message(result), "its answer is longer than 8 MB", "an answer without end")
+end)
+run("create:500", nil, function(result)
+  tap.contains(message(result), "POST /containers/create: 500: no space left on device", "a full disk")
+end)
+run("create:hang", { "-l", "bash", "--timeout", "1s", "-c", "true" }, function(result)
+  tap.is(result.status, "timeout", "an engine that hangs: the deadline holds")
+end)
+
+run("none", nil, function(result, _, log)
+  tap.contains(message(result), "the session's files cannot be reached: its processes cannot be seen from here",
+    "an engine whose containers are none of this machine's")
+  tap.contains(log, "remove", "the container is removed")
+end)
+for _, judge in ipairs(waiting) do judge() end
+
+tap.no_leaks(before)
+tap.done()
