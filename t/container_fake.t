@@ -9,7 +9,8 @@ local dir = tap.tempdir()
 
 local function words(socket, more)
   local argv = { "kiln", "run", "--json", "-b", "container", "-s",
-    "engine.backends=exec container", "-s", "backend container.pull=never" }
+    "engine.backends=exec container", "-s", "engine.backend=exec", "-s",
+    "backend container.pull=never" }
   if socket then
     argv[#argv + 1] = "-s"
     argv[#argv + 1] = "backend container.socket=" .. socket
@@ -36,7 +37,8 @@ r = tap.run { argv = words(nil), env = { DOCKER_HOST = "tcp://127.0.0.1:2375" } 
 tap.like(r.err, "DOCKER_HOST = tcp://127.0.0.1:2375: it is no Unix socket", "DOCKER_HOST that is none")
 r = tap.run_json { argv = words(nil), env = { DOCKER_HOST = "unix://" .. dir .. "/none.sock" } }
 tap.contains(message(r.json), dir .. "/none.sock", "DOCKER_HOST is taken")
-tap.is(tap.run({ "kiln", "run", "-s", "engine.backends=exec container", "-b", "exec", "-l", "bash",
+tap.is(tap.run({ "kiln", "run", "-s", "engine.backends=exec container", "-s",
+  "engine.backend=exec", "-b", "exec", "-l", "bash",
   "-c", "echo other" }).out, "other\n", "another backend does not care")
 
 -- ---- configuration
@@ -70,6 +72,7 @@ local function against(mode, more, judgement)
   local process = tap.start { argv = words(socket, more), timeout = 60 }
   return function()
     local ran = process:wait()
+    fake:pump(0.1)
     fake:kill(9)
     judgement(json.decode(ran.out) or {}, ran, fake:output())
     fake:wait()

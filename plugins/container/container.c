@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SESSION_BOXES = 8, FINI_MS = 10000 };
+enum { SESSION_BOXES = 8, FINI_MS = 5000 };
 
 /* One box for each image that its languages run in. */
 struct session {
