@@ -29,7 +29,7 @@ SHELL := /bin/bash
 # Debian's names. What is asked for is what a goal uses, and no more.
 PACKAGES_RUN = gcc libc6-dev make pkg-config bash python3 libpython3-dev python3-matplotlib \
   libluajit-5.1-dev libuv1-dev libjansson-dev libsodium-dev libseccomp-dev libinih-dev \
-  libhttp-parser-dev libpcre2-dev git diffutils
+  libhttp-parser-dev libpcre2-dev libarchive-dev libpng-dev git diffutils
 PACKAGES_TEST = $(PACKAGES_RUN) luajit perl libcmocka-dev python3-nbformat python3-numpy \
   python3-pandas lua5.4 curl util-linux podman runc catatonit debootstrap busybox-static $(if $(shell command -v node),,nodejs)
 PACKAGES_LINT = $(PACKAGES_TEST) clang clang-format clang-tidy cppcheck
@@ -38,6 +38,7 @@ PACKAGES_BENCH = $(PACKAGES_TEST) bubblewrap jupyter-nbconvert jupyter-core pyth
   python3-nbclient python3-jupyter-client
 PACKAGES_REAL = $(PACKAGES_BENCH) python-skimage-doc python-sklearn-doc python-statsmodels-doc \
   libpython3.11-testsuite python3-skimage python3-sklearn python3-statsmodels
+PACKAGES_SCENARIOS = $(PACKAGES_RUN) json-schema-test-suite python3-jsonschema node-ajv
 PACKAGES_V2 = $(PACKAGES_TEST) qemu-system-x86 seabios busybox-static cpio bash util-linux
 
 # ---------------------------------------------------------------------- flags
@@ -81,6 +82,7 @@ MAIN := $(BUILD)/engine/cli/main.o
 STANDALONE := $(BUILD)/engine/worker/standalone_main.o
 PLUGINS := $(notdir $(patsubst %/,%,$(dir $(wildcard plugins/*/*.c))))
 PLUGINS := $(sort $(PLUGINS))
+WORKERS := $(BUILD)/plugins/interpreter.worker $(BUILD)/plugins/bundle.worker
 PLUGIN_SOURCES := $(wildcard plugins/*/*.c)
 TEST_PLUGINS := $(patsubst %.c,$(BUILD)/%.so,$(wildcard t/plugins/*.c))
 UNITS := $(patsubst %.c,$(BUILD)/%,$(wildcard t/unit/*_test.c))
@@ -91,7 +93,7 @@ HEADERS := $(wildcard engine/*/*.h engine/include/kiln/*.h plugins/*/*.h t/*/*.h
 C_SOURCES := $(ENGINE_SOURCES) $(PLUGIN_SOURCES) $(wildcard t/*/*.c)
 
 # ---------------------------------------------------------------------- build
-all: $(BUILD)/kiln $(PLUGINS:%=$(BUILD)/plugins/%.so) $(BUILD)/plugins/interpreter.worker
+all: $(BUILD)/kiln $(PLUGINS:%=$(BUILD)/plugins/%.so) $(WORKERS)
 
 $(BUILD)/kiln: $(MAIN) $(BUILD)/libkiln.a
 	$(SAY) LINK $@
@@ -143,8 +145,16 @@ $(BUILD)/$(CONTAINER)/sources.o: PLUGIN_CFLAGS += -I$(INTERPRETER) -Wa,-I$(INTER
 $(BUILD)/$(CONTAINER)/sources.o: $(INTERPRETER_PY) $(wildcard $(CONTAINER)/*.py)
 $(BUILD)/plugins/container.so: PLUGIN_LIBS = -lhttp_parser -ljansson -lsodium
 
+# The bundle's worker half is a program of its own, too: libarchive and libpng are in no
+# process that does not read archives or pictures.
+BUNDLE_WORKER := $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/bundle.c,$(wildcard plugins/bundle/*.c)))
+$(BUILD)/plugins/bundle.worker: $(STANDALONE) $(BUNDLE_WORKER) $(BUILD)/libkiln.a
+	$(SAY) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(HARDENING_LD) $(LDFLAGS) -pie -o $@ $^ -larchive -lpng -ljansson -lsodium \
+	  -lseccomp -lm
+
 define plugin
-$(BUILD)/plugins/$(1).so: $(filter-out $(INTERPRETER_WORKER),$(patsubst %.c,$(BUILD)/%.o,$(wildcard plugins/$(1)/*.c)))
+$(BUILD)/plugins/$(1).so: $(filter-out $(INTERPRETER_WORKER) $(BUNDLE_WORKER),$(patsubst %.c,$(BUILD)/%.o,$(wildcard plugins/$(1)/*.c)))
 	$$(SAY) LINK $$@
 	$$(Q)$$(CC) $$(CFLAGS) $$(HARDENING_LD) $$(LDFLAGS) -shared -o $$@ $$^ $$(PLUGIN_LIBS)
 endef
@@ -235,7 +245,7 @@ install: all
 	  $(DESTDIR)$(PREFIX)/share/kiln/conf $(DESTDIR)$(PREFIX)/share/kiln/scripts \
 	  $(DESTDIR)$(PREFIX)/include/kiln
 	install -m 755 $(BUILD)/kiln $(DESTDIR)$(PREFIX)/bin/kiln
-	install -m 755 $(PLUGINS:%=$(BUILD)/plugins/%.so) $(BUILD)/plugins/interpreter.worker \
+	install -m 755 $(PLUGINS:%=$(BUILD)/plugins/%.so) $(WORKERS) \
 	  $(DESTDIR)$(PREFIX)/lib/kiln/plugins
 	install -m 644 $(wildcard conf/*.ini) $(DESTDIR)$(PREFIX)/share/kiln/conf
 	install -m 644 $(wildcard scripts/*.lua) $(DESTDIR)$(PREFIX)/share/kiln/scripts
@@ -300,6 +310,10 @@ real: packages-real
 	@$(SUBMAKE) all
 	@$(PYTHON) t/real/compare.py --build $(BUILD) $(REAL_FLAGS)
 
+scenarios: packages-scenarios
+	@$(SUBMAKE) all
+	@$(PYTHON) t/real/scenarios.py --build $(BUILD) $(SCENARIOS_FLAGS)
+
 packages-%:
 	@.make/packages $(PACKAGES_$(shell echo $* | tr a-z A-Z))
 
@@ -316,10 +330,11 @@ help:
 	@echo 'make fuzz      each decoder for FUZZ_SECONDS=30'
 	@echo 'make bench     the cost, beside floors, peers and targets'
 	@echo 'make real      notebooks that others wrote, beside jupyter nbconvert'
+	@echo 'make scenarios a public collection of tasks under kiln eval, beside bare runs'
 	@echo 'make coverage  line coverage of the tests'
 	@echo 'make clean'
 
 .PHONY: all run test test-v2 defences suite sanitize coverage install clean lint format lint-format lint-cppcheck \
-  lint-scripts fuzz fuzz-run bench real help
+  lint-scripts fuzz fuzz-run bench real scenarios help
 -include $(ENGINE_OBJECTS:.o=.d) $(PLUGIN_SOURCES:%.c=$(BUILD)/%.d) $(UNITS:=.d) \
   $(TEST_PLUGINS:.so=.d) $(BENCHES:=.d) $(FUZZERS:=.d)

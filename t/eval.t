@@ -129,6 +129,24 @@ fails("command = echo made on $(date +%F), total 6 > r.md\nnormalise = mask:r.md
 fails("command = head -c 200000 /dev/zero | tr '\\0' a > r.md\nnormalise = mask:r.md\nmask = '(?:a|aa)+[b-d]'", dated,
   "a mask could not be applied", "a mask that would take for ever is stopped")
 
+-- ---- pictures by their points, decoded in a confined worker
+local png = [[
+import struct, zlib, sys
+def png(name, level, pixel, size=(3, 2), kind=2):
+    def chunk(tag, data): return struct.pack(">I", len(data)) + tag + data + struct.pack(">I", zlib.crc32(tag + data))
+    row = b"\0" + bytes([10, 20, 30]) * (size[0] - 1) + bytes(pixel)
+    open(name, "wb").write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, kind, 0, 0, 0)) +
+        (chunk(b"tEXt", b"Software\0x") if level else b"") + chunk(b"IDAT", zlib.compress(row * size[1], level)) + chunk(b"IEND", b""))
+]]
+tap.run { argv = { "/usr/bin/python3", "-c", png .. 'png("p.png", 0, [1, 2, 3])' }, cwd = dir }
+local picture = tap.read(dir .. "/p.png")
+local function drawn(call) return { ["canonical/p.png"] = picture, ["d.py"] = png .. call } end
+passes("code = d.py\nnormalise = pixels:*.png", (drawn('png("p.png", 9, [1, 2, 3])')), "pixels: another compression, another comment")
+fails("code = d.py", (drawn('png("p.png", 9, [1, 2, 3])')), "differs: p.png", "unless declared, bytes count")
+fails("code = d.py\nnormalise = pixels:*.png", (drawn('png("p.png", 9, [1, 2, 4])')), "differs: p.png: as a picture: from the point 2,0 on", "another point")
+fails("code = d.py\nnormalise = pixels:*.png", (drawn('png("p.png", 9, [1, 2, 3], (3, 3))')), "3 x 3 points, expected are 3 x 2", "another size")
+fails("code = d.py\nnormalise = pixels:*.png", (drawn('open("p.png", "wb").write(b"\\x89PNG garbage")')), "as a picture: ", "what is no picture")
+
 -- ---- the same surroundings each time
 local around = "import os; open('e','w').write(repr([os.environ[k] for k in " ..
   "('SOURCE_DATE_EPOCH','TZ','LC_ALL','PYTHONHASHSEED')]) + str(hash('x')))\n"

@@ -19,6 +19,7 @@ extern const kiln_command kiln_command_plugins;
 extern const kiln_command kiln_command_test;
 extern const kiln_command kiln_command_eval;
 extern const kiln_command kiln_command_trace;
+extern const kiln_command kiln_command_archive;
 extern const kiln_command kiln_command_worker;
 
 /* Exit statuses that are Kiln's own; all others are the code's. */

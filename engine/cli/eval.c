@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/write.h"
+#include "bundle/bundle.h"
 #include "cli/setup.h"
 #include "cli/terminal.h"
 #include "config/units.h"
@@ -250,14 +251,30 @@ static int prepare(session *s, const kiln_config *config, kiln_error *err)
                                 s->o.only);
 }
 
-/* Each backend that has a `seed` is given ours, unless the user says another. */
-static int add_seeds(session *s, kiln_config *config, const kiln_paths *paths, char ***made)
+static bool has_pixels(const session *s)
+{
+    for (size_t i = 0; i < s->scenarios.count; i++) {
+        for (const char *const *word =
+                 kiln_scenario_words(s->scenarios.list[i], KILN_SCENARIO_NORMALISE);
+             *word != NULL; word++) {
+            if (strncmp(*word, "pixels:", 7) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Each backend that has a `seed` is given ours, unless the user says another; pictures
+ * need the bundle backend. *made: caller frees. */
+static int add_settings(session *s, kiln_config *config, const kiln_paths *paths, char ***made)
 {
     auto_json json_t *plugins = kiln_plugins_inspect(config, paths);
+    auto_free char **bundle = NULL;
     size_t i, k, count = 0;
     json_t *plugin, *option;
-    *made = calloc(json_array_size(plugins) + 1, sizeof(**made));
-    if (*made == NULL) {
+    *made = calloc(json_array_size(plugins) + 3, sizeof(**made));
+    if (*made == NULL || (has_pixels(s) && kiln_bundle_settings(config, &bundle) < 0)) {
         return -ENOMEM;
     }
     json_array_foreach(plugins, i, plugin)
@@ -271,7 +288,7 @@ static int add_seeds(session *s, kiln_config *config, const kiln_paths *paths, c
             }
         }
     }
-    if (s->o.set_count + count > SETS_MAX * 2) {
+    if (s->o.set_count + count + 2 > SETS_MAX * 2) {
         return -E2BIG;
     }
     memmove(s->o.set + count, s->o.set, s->o.set_count * sizeof(*s->o.set));
@@ -279,6 +296,10 @@ static int add_seeds(session *s, kiln_config *config, const kiln_paths *paths, c
         s->o.set[i] = (*made)[i];
     }
     s->o.set_count += count;
+    for (i = 0; bundle != NULL && bundle[i] != NULL; i++) {
+        (*made)[count++] = bundle[i];
+        s->o.set[s->o.set_count++] = bundle[i];
+    }
     return 0;
 }
 
@@ -534,7 +555,7 @@ static int run_session(session *s)
     if (kiln_setup(s->o.config, s->o.set, &paths, &config, NULL, &status, &err) < 0) {
         return complain(&err, status);
     }
-    int rc = add_seeds(s, config, &paths, &made);
+    int rc = add_settings(s, config, &paths, &made);
     kiln_config_free(config);
     if (rc < 0) {
         kiln_error_errno(&err, rc, "eval");

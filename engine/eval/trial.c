@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/utf8.h"
 #include "base/write.h"
+#include "bundle/bundle.h"
 #include "eval/compare.h"
 #include "files/beneath.h"
 #include "program/program.h"
@@ -37,6 +38,8 @@ struct kiln_trial {
     json_t *files;       /* in the report */
     size_t shown;        /* differences whose diff was made */
     kiln_program *diff;
+    kiln_inputs pictures; /* those that are compared by pixels */
+    char *pixels;         /* what is asked of them */
     void (*done)(void *user, json_t *report);
     void *user;
 };
@@ -51,6 +54,8 @@ static void on_freed(uv_handle_t *handle)
     if (trial->made_fd >= 0) {
         close(trial->made_fd);
     }
+    kiln_inputs_free(&trial->pictures);
+    free(trial->pixels);
     free(trial->made);
     free(trial->bundle);
     free(trial);
@@ -215,6 +220,76 @@ static int make_bundle_folder(const kiln_trial *trial, kiln_error *err)
     return fd < 0 ? kiln_error_errno(err, fd, "bundle = %s", within) : 0;
 }
 
+/* ---- pictures: decoded in a confined worker */
+
+/* Those that look the same are no difference. */
+static void on_pixels(void *user, json_t *answer, json_t *output_files, const kiln_error *err)
+{
+    kiln_trial *trial = user;
+    (void)output_files;
+    for (size_t i = json_array_size(trial->differences); i-- > 0;) {
+        json_t *entry = json_array_get(trial->differences, i);
+        const json_t *number = json_object_get(entry, "pixels");
+        char text[24];
+        if (number == NULL) {
+            continue;
+        }
+        snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(number));
+        json_t *why = json_object_get(json_object_get(answer, "pictures"), text);
+        json_object_del(entry, "pixels");
+        if (err != NULL) {
+            json_object_set_new(entry, "detail", json_string(err->text));
+        } else if (json_is_null(why)) {
+            json_array_remove(trial->differences, i);
+        } else if (why != NULL) {
+            json_object_set(entry, "detail", why);
+        }
+    }
+    show_next(trial);
+}
+
+/* False: there is none to compare. */
+static bool compare_pixels(kiln_trial *trial)
+{
+    auto_buffer kiln_buffer code = KILN_BUFFER_INIT;
+    kiln_error err = KILN_ERROR_INIT;
+    size_t i;
+    json_t *entry;
+    kiln_buffer_printf(&code, "pixels");
+    json_array_foreach(trial->differences, i, entry)
+    {
+        const json_t *number = json_object_get(entry, "pixels");
+        static const char *const sides[] = {"expected", "actual"};
+        for (int k = 0; number != NULL && k < 2; k++) {
+            auto_free char *word = NULL;
+            if (asprintf(&word, "%lld.%s=%s/%lld.%s", json_integer_value(number), sides[k],
+                         trial->spec.folder, json_integer_value(number), sides[k]) < 0 ||
+                kiln_inputs_add(&trial->pictures, NULL, word, NULL, &err) < 0) {
+                break;
+            }
+        }
+        if (number != NULL) {
+            kiln_buffer_printf(&code, " %lld", json_integer_value(number));
+        }
+    }
+    if (trial->pictures.count == 0) {
+        return false;
+    }
+    trial->pixels = kiln_steal(code.data);
+    const kiln_bundle_call call = {.engine = trial->spec.engine,
+                                   .loop = trial->spec.loop,
+                                   .code = trial->pixels,
+                                   .files = trial->pictures.files,
+                                   .count = trial->pictures.count,
+                                   .out_fd = -1,
+                                   .done = on_pixels,
+                                   .user = trial};
+    if (kiln_bundle_ask(&call, &err) < 0) {
+        on_pixels(trial, NULL, NULL, &err);
+    }
+    return true;
+}
+
 static void judge(kiln_trial *trial)
 {
     kiln_error err = KILN_ERROR_INIT;
@@ -235,7 +310,9 @@ static void judge(kiln_trial *trial)
         end(trial);
         return;
     }
-    show_next(trial);
+    if (!compare_pixels(trial)) {
+        show_next(trial);
+    }
 }
 
 /* ---- executions */
