@@ -141,11 +141,11 @@ def png(name, level, pixel, size=(3, 2), kind=2):
 tap.run { argv = { "/usr/bin/python3", "-c", png .. 'png("p.png", 0, [1, 2, 3])' }, cwd = dir }
 local picture = tap.read(dir .. "/p.png")
 local function drawn(call) return { ["canonical/p.png"] = picture, ["d.py"] = png .. call } end
-passes("code = d.py\nnormalise = pixels:*.png", (drawn('png("p.png", 9, [1, 2, 3])')), "pixels: another compression, another comment")
-fails("code = d.py", (drawn('png("p.png", 9, [1, 2, 3])')), "differs: p.png", "unless declared, bytes count")
-fails("code = d.py\nnormalise = pixels:*.png", (drawn('png("p.png", 9, [1, 2, 4])')), "differs: p.png: as a picture: from the point 2,0 on", "another point")
-fails("code = d.py\nnormalise = pixels:*.png", (drawn('png("p.png", 9, [1, 2, 3], (3, 3))')), "3 x 3 points, expected are 3 x 2", "another size")
-fails("code = d.py\nnormalise = pixels:*.png", (drawn('open("p.png", "wb").write(b"\\x89PNG garbage")')), "as a picture: ", "what is no picture")
+passes("code = d.py\nnormalise = pixels:*.png", drawn('png("p.png", 9, [1, 2, 3])'), "pixels: another compression, another comment")
+fails("code = d.py", drawn('png("p.png", 9, [1, 2, 3])'), "differs: p.png", "unless declared, bytes count")
+fails("code = d.py\nnormalise = pixels:*.png", drawn('png("p.png", 9, [1, 2, 4])'), "differs: p.png: as a picture: from the point 2,0 on", "another point")
+fails("code = d.py\nnormalise = pixels:*.png", drawn('png("p.png", 9, [1, 2, 3], (3, 3))'), "3 x 3 points, expected are 3 x 2", "another size")
+fails("code = d.py\nnormalise = pixels:*.png", drawn('open("p.png", "wb").write(b"\\x89PNG garbage")'), "as a picture: ", "what is no picture")
 
 -- ---- the same surroundings each time
 local around = "import os; open('e','w').write(repr([os.environ[k] for k in " ..
