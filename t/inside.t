@@ -13,7 +13,7 @@ local is_root = ffi.C.getuid() == 0
 
 local look = [[
 import os, resource
-for name in ('mountinfo', 'limits', 'cgroup', 'status', 'timens_offsets', 'uid_map', 'setgroups'):
+for name in ('mountinfo', 'limits', 'cgroup', 'status', 'timens_offsets', 'uid_map', 'oom_score_adj'):
     try:
         print('== ' + name + '\n' + open('/proc/self/' + name).read())
     except OSError as error:
@@ -125,6 +125,12 @@ local function judge(title, spec, out, err)
   local real, effective, saved, fs = status:match("Uid:%s*(%d+)%s+(%d+)%s+(%d+)%s+(%d+)")
   tap.ok(real and tonumber(real) >= 1000 and real == effective and real == saved and real == fs,
     title .. ": a user that is nobody else's: " .. tostring(real))
+  tap.like(section(out, "oom_score_adj"), "^1000", title .. ": the OOM killer's first choice")
+  if spec.user then
+    -- Its own ids in the namespace above, which is its zygote's: a namespace of its own, in
+    -- which the kernel counts its processes apart from those of other sessions.
+    tap.like(section(out, "uid_map"), "^%s*1000%s+1000%s+1%s*$", title .. ": a user namespace of its own")
+  end
   tap.unlike(section(out, "cgroup"), "kiln", title .. ": its cgroup is a root")
   tap.unlike(section(out, "cgroup"), ":/[^\n]", title .. ": of every hierarchy that it may see")
   tap.is(line(out, "masked"), "[]", title .. ": what container runtimes mask is empty")
@@ -136,6 +142,25 @@ local function judge(title, spec, out, err)
     tap.is(line(out, "groups"), "[]", title .. ": no further groups")
   end
   tap.unlike(line(out, "environment") or "KILN", "KILN", title .. ": nothing of the engine's environment")
+end
+
+-- What the host sees of a session: its supervisor's files belong to root, and none of its
+-- users has a way to it, while it is not dumpable.
+local function judge_supervisor(title, process)
+  if not tap.ok(process:wait_for("== end\n"), title .. ": it goes on") then return end
+  local found, owner = 0, nil
+  for _, entry in ipairs((posix.list("/proc"))) do
+    local name = entry:find("^%d+$") and posix.read_file("/proc/" .. entry .. "/comm") or ""
+    local at = entry
+    for _ = 1, name == "kiln-init\n" and 5 or 0 do
+      at = (posix.read_file("/proc/" .. at .. "/stat") or ""):match("%(.*%) %S (%d+)") or "0"
+      if tonumber(at) == process.pid then
+        found, owner = found + 1, tap.run { "stat", "-c", "%u", "/proc/" .. entry .. "/mem" }.out
+      end
+    end
+  end
+  tap.is(found, 1, title .. ": it has a supervisor")
+  tap.is(owner, "0\n", title .. ": which is not dumpable")
 end
 
 local function installation()
@@ -170,13 +195,18 @@ for i, spec in ipairs(scenes) do
     spec.user .. "/build/kiln" } or { "kiln" }
   for _, word in ipairs { "run", "-b", spec.backend, "-s", "limits.disk=8M", "-s", "limits.files=200",
     "-s", "limits.open_files=77", "-s", "limits.file_size=4M", "-s", "limits.processes=33", "-s",
-    "limits.cpu=5s", "-s", "chain.default.policies=", "-c", look } do
+    "limits.cpu=5s", "-s", "chain.default.policies=", "-c", look .. "\nimport sys, time\nsys.stdout.flush()\ntime.sleep(60)" } do
     argv[#argv + 1] = word
   end
   running[i] = tap.start { argv = argv, cwd = spec.user and spec.user .. "/home" or nil,
     env = { KILN_TEST_SECRET = "x", HOME = spec.user and spec.user .. "/home" or nil } }
 end
 for i, spec in ipairs(scenes) do
+  if is_root then
+    judge_supervisor(spec.backend .. (spec.user and ", ordinary user" or ""), running[i])
+  end
+  running[i]:wait_for("== end\n")
+  running[i]:kill(posix.SIGINT)
   local ran = running[i]:wait()
   judge(spec.backend .. (spec.user and ", ordinary user" or ""), spec, ran.out, ran.err)
 end

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/keyctl.h>
 #include <pwd.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -21,6 +22,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -97,9 +99,14 @@ static void supervisor(const scene *s, const kiln_sandbox_policy *policy, int ru
     kiln_error err = KILN_ERROR_INIT;
     kiln_sandbox_session session = {.index = 7, .disk = 4 << 20, .files = 100};
     int root = -1;
+    long keyring = syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 1);
     if (kiln_sandbox_enter_session(policy, &session, &root, &err) < 0) {
         report(err.text);
         _exit(2);
+    }
+    if (keyring >= 0 &&
+        keyring == syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 0)) {
+        report("the keyring is that of the session before");
     }
     /* What the engine does through its descriptor: a file for the code to find. */
     int fd = openat(root, "work/given", O_WRONLY | O_CREAT | O_EXCL, 0644);
