@@ -100,6 +100,21 @@ print('no harm')]] },
     check = function(r) return r.outputs[1] and r.outputs[1].type == "execute_result", "no value" end },
 }
 
+attack.run { "runner", backend = "interpreter", set = set,
+  probe = "import builtins\nif 'old' in globals(): builtins.len, builtins.isinstance, builtins.open = old\n"
+    .. "builtins.print, builtins.compile, builtins.exec, builtins.repr = kept\n"
+    .. "print('alive', 6 * 7, 'others 0')",
+  { "builtins.print, compile, exec, repr replaced",
+    code = "import builtins\nkept = print, compile, exec, repr\ndef broken(*a, **k): 1 / 0\n"
+      .. "builtins.print = builtins.compile = builtins.exec = builtins.repr = broken\n{'a': [42]}",
+    check = function(r) return #r.outputs == 1 and r.outputs[1].data and r.outputs[1].data["text/plain"] == "{'a': [42]}", "no value" end },
+  { "and an error while they are", status = "error", error = "KeyError",
+    code = "import builtins\ndef broken(*a, **k): 1 / 0\nbuiltins.print = builtins.compile = broken\n{}['missing']" },
+  -- The standard library that the runner uses needs these: the cell fails, and says so.
+  { "builtins.len, isinstance, open replaced", status = { "ok", "error" },
+    code = "import builtins\ndef broken(*a, **k): 1 / 0\nold = len, isinstance, open\n"
+      .. "builtins.len = builtins.isinstance = builtins.open = broken\n{'a': [42]}" } }
+
 -- ---- time, threads and processes that outlast their cell
 
 attack.run {
