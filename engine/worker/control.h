@@ -4,7 +4,7 @@
  *   engine -> zygote       CONFIG once, first; OPEN for each session
  *   zygote -> engine       STARTED, then READY; or FAILED with text in their place
  *   engine -> supervisor   RUN_PROGRAM, RUN_WORKER (one at a time), KILL, INTERRUPT, SWEEP,
- *                          ADJUST
+ *                          ADJUST, NURSE
  *   supervisor -> engine   READY or FAILED once, first; EXIT for each RUN; SWEPT for each
  *                          SWEEP, with the sweep's id; ADJUSTED for each ADJUST
  *
@@ -41,6 +41,8 @@ typedef enum kiln_control_type {
     KILN_CONTROL_SWEPT = 12,      /* it is done */
     KILN_CONTROL_ADJUST = 13,     /* kiln_control_adjust: narrower limits */
     KILN_CONTROL_ADJUSTED = 14,   /* empty, or text: why they cannot be kept */
+    KILN_CONTROL_NURSE = 15,      /* kiln_control_run without strings: a process that waits to
+                                     be the next program; no answer */
     KILN_CONTROL_STARTED = 10,    /* of a zygote, before it preloads; fd: pidfd */
 } kiln_control_type;
 

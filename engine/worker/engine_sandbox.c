@@ -406,6 +406,16 @@ static bool same_limits(const kiln_limits *a, const kiln_limits *b)
            a->file_size == b->file_size;
 }
 
+void kiln_sandbox_nurse(kiln_sandbox *sandbox)
+{
+    const kiln_control_run run = {.limits = sandbox->limits};
+    int rc = kiln_sandbox_send(sandbox, KILN_CONTROL_NURSE, 0, &run, sizeof(run), NULL, 0);
+    if (rc < 0) {
+        kiln_log(KILN_LOG_DEBUG, "sandbox", "%s: no process made ahead: %s", sandbox->name,
+                 strerror(-rc));
+    }
+}
+
 void kiln_sandbox_adjust(kiln_sandbox *sandbox, const char *name, const kiln_limits *limits,
                          void (*done)(void *user, const kiln_error *err), void *user)
 {

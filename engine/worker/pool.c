@@ -177,6 +177,7 @@ static void on_ready(void *user, int root_fd, const kiln_error *err)
     if (root_fd < 0) {
         condemn(one, err->text);
     } else if (!one->pool->spec.workers) {
+        kiln_sandbox_nurse(one->sandbox);
         now_ready(one);
     }
 }

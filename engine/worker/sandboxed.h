@@ -66,6 +66,9 @@ void kiln_sandbox_on_lost(kiln_sandbox *sandbox, void (*lost)(void *user), void 
 /* Whether a sandbox that is ready, and an idle worker in it, can keep narrower limits than
  * it was opened with, or the same. */
 bool kiln_sandbox_can_adjust(const kiln_sandbox *sandbox, const kiln_limits *limits);
+/* Makes a process in it ahead that becomes its next program; `limits` as it was opened
+ * with. Where that fails, a program is started as without it. */
+void kiln_sandbox_nurse(kiln_sandbox *sandbox);
 /* Another name and limits for it and for the worker in it: file system and rlimits; the
  * cgroup's come with each execution. `done` is called once, possibly at once, with NULL or
  * with why they cannot be kept: then it can only be closed. Not called after closing. */

@@ -4,6 +4,8 @@
  * signal blocked nothing from inside its namespace has an effect on it, it is not
  * dumpable, and kiln_sandbox_lock closes its descriptors in each child. */
 #include "worker/supervisor.h"
+#include "worker/nursling.h"
+#include "worker/program.h"
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -40,7 +42,8 @@ typedef struct supervisor {
     int cgroup_count;
     bool running; /* a RUN was taken and its EXIT is not sent */
     uint32_t id;
-    pid_t main_pid; /* 0: reaped, or never was */
+    pid_t main_pid;         /* 0: reaped, or never was */
+    kiln_nursling nursling; /* becomes the next program */
     kiln_control_exit exit;
     kiln_error error; /* goes with exit.error */
 } supervisor;
@@ -57,97 +60,16 @@ typedef struct launch {
 
 static char launch_stack[256 << 10] __attribute__((aligned(64)));
 
-static const char *search_path(char *const *env)
-{
-    for (; *env != NULL; env++) {
-        if (strncmp(*env, "PATH=", 5) == 0) {
-            return *env + 5;
-        }
-    }
-    return "/usr/local/bin:/usr/bin:/bin";
-}
-
-static int refuse_program(kiln_error *err, const char *name, int code)
-{
-    switch (code) {
-    case E2BIG:
-        return kiln_error_set(
-            err, code, "%s: arguments and environment are larger than the kernel takes", name);
-    case ENOEXEC:
-        return kiln_error_set(
-            err, code, "%s: not a program for this machine, and no script with a #! line",
-            name);
-    default:
-        return kiln_error_errno(err, code, "%s", name);
-    }
-}
-
-/* As execvpe, with the PATH of the new environment and no fall-back to a shell.
- * Allocates nothing: the caller may share its memory with another process. */
-static int execute(char *const *argv, char *const *env, kiln_error *err)
-{
-    const char *name = argv[0];
-    if (strchr(name, '/') != NULL) {
-        execve(name, argv, env);
-        return refuse_program(err, name, errno);
-    }
-    int denied = 0;
-    const char *path = search_path(env);
-    for (const char *at = path; *name != '\0';) {
-        char candidate[4096];
-        size_t length = strcspn(at, ":");
-        int wanted = length == 0 ? snprintf(candidate, sizeof(candidate), "./%s", name)
-                                 : snprintf(candidate, sizeof(candidate), "%.*s/%s",
-                                            (int)length, at, name);
-        if (wanted > 0 && (size_t)wanted < sizeof(candidate)) {
-            execve(candidate, argv, env);
-            if (errno == EACCES) {
-                denied = EACCES;
-            } else if (errno != ENOENT && errno != ENOTDIR) {
-                return refuse_program(err, candidate, errno);
-            }
-        }
-        if (at[length] == '\0') {
-            break;
-        }
-        at += length + 1;
-    }
-    if (denied != 0) {
-        return refuse_program(err, name, denied);
-    }
-    return kiln_error_set(err, ENOENT, "%s: not found in PATH (%s) of the sandbox", name, path);
-}
-
-static void reset_ignored_signals(void)
-{
-    for (int number = 1; number < NSIG; number++) {
-        struct sigaction action;
-        if (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN) {
-            signal(number, SIG_DFL);
-        }
-    }
-}
-
-static int connect_stdio(const int *stdio, kiln_error *err)
-{
-    for (int i = 0; i < 3; i++) {
-        if (dup2(stdio[i], i) < 0) {
-            return kiln_error_errno(err, errno, "descriptor %d", i);
-        }
-    }
-    return 0;
-}
-
 static int program_main(void *argument)
 {
     launch *what = argument;
     if (what->context->worker != NULL) {
-        reset_ignored_signals(); /* a preloaded language may have ignored some */
+        kiln_program_reset_signals();
     }
-    if (connect_stdio(what->stdio, &what->error) == 0 &&
+    if (kiln_program_connect(what->stdio, &what->error) == 0 &&
         kiln_sandbox_lock(&what->context->policy, &what->lock, &what->error) == 0) {
         sigprocmask(SIG_SETMASK, &what->context->mask, NULL);
-        execute(what->argv, what->env, &what->error);
+        kiln_program_execute(what->argv, what->env, &what->error);
     }
     _exit(127);
 }
@@ -167,6 +89,12 @@ static kiln_sandbox_lock_spec lock_spec(const supervisor *self, const kiln_contr
 static void start_program(supervisor *self, const kiln_control_run *run,
                           const kiln_control_message *message)
 {
+    self->main_pid = self->nursling.pid;
+    if (kiln_nursling_run(&self->nursling, message, &self->error) != -EPIPE) {
+        return; /* it is the program now, or has ended with why it is not */
+    }
+    self->main_pid = 0;
+    self->error = (kiln_error)KILN_ERROR_INIT;
     size_t end;
     auto_free char **argv = kiln_control_strings(message, sizeof(*run), run->argc, &end);
     auto_free char **env =
@@ -198,6 +126,21 @@ static void start_program(supervisor *self, const kiln_control_run *run,
     self->error = what.error;
 }
 
+/* A process for the next program, as far as it can be made without knowing which. */
+static void nurse(supervisor *self, const kiln_control_message *message)
+{
+    kiln_control_run run;
+    kiln_error err = KILN_ERROR_INIT;
+    if (self->running || self->nursling.pid > 0 || message->length != sizeof(run)) {
+        return;
+    }
+    memcpy(&run, message->payload, sizeof(run));
+    const kiln_sandbox_lock_spec lock = lock_spec(self, &run);
+    if (kiln_nursling_start(&self->nursling, self->context, &lock, &err) < 0) {
+        kiln_log(KILN_LOG_DEBUG, "sandbox", "%s", err.text); /* the program starts anew */
+    }
+}
+
 static void start_worker(supervisor *self, const kiln_control_run *run,
                          const kiln_control_message *message)
 {
@@ -219,7 +162,7 @@ static void start_worker(supervisor *self, const kiln_control_run *run,
     lock.keep_fds = &frames;
     lock.keep_count = 1;
     kiln_error err = KILN_ERROR_INIT;
-    if (connect_stdio(message->fds, &err) < 0 ||
+    if (kiln_program_connect(message->fds, &err) < 0 ||
         kiln_sandbox_lock(&self->context->policy, &lock, &err) < 0) {
         kiln_guest_refuse(frames, err.text);
         _exit(127);
@@ -374,7 +317,7 @@ static int reap(supervisor *self)
             return -1;
         }
         if (pid == 0) {
-            if (self->main_pid != 0) {
+            if (self->main_pid != 0 || (!self->running && self->nursling.pid > 0)) {
                 return -1;
             }
             kill(-1, SIGKILL);
@@ -388,6 +331,8 @@ static int reap(supervisor *self)
         if (pid == self->main_pid) {
             self->main_pid = 0;
             self->exit.status = status;
+        } else if (pid == self->nursling.pid) {
+            kiln_nursling_drop(&self->nursling);
         }
     }
     return 0; /* a flood of orphans must not keep us from the engine */
@@ -409,6 +354,9 @@ static bool obey(supervisor *self)
             return false;
         }
         start(self, &message);
+        break;
+    case KILN_CONTROL_NURSE:
+        nurse(self, &message);
         break;
     case KILN_CONTROL_KILL:
         kill(-1, SIGKILL);
@@ -478,6 +426,7 @@ int kiln_supervisor_main(const kiln_zygote_context *context,
         .session = session,
         .control = control,
         .signals = -1,
+        .nursling = KILN_NURSLING_INIT,
         .cgroup_fds = cgroup_fds,
         .cgroup_count = cgroup_count,
     };

@@ -504,7 +504,12 @@ static void programs_have_one_too(void **state)
     answer got;
     keep_pools(f);
     for (int i = 0; i < 3; i++) {
+        pid_t nurslings[4];
+        char name[64] = "";
         await_pool(f, "exec", 2);
+        while (descendants(getpid(), "kiln-nursling", nurslings, 4) < 2) {
+            usleep(1000); /* made, and not told of */
+        }
         kiln_session *session = open_session(f);
         begin(session, show_limits, &narrow, &got);
         assert_int_equal(kiln_engine_pooled(f->engine, "exec"), 1);
@@ -512,6 +517,9 @@ static void programs_have_one_too(void **state)
         assert_non_null(strstr(got.text, "4194304"));
         assert_non_null(strstr(got.text, "(21, 21)"));
         kiln_session_close(session);
+        /* One of them was the program. */
+        assert_int_not_equal(parent_of(nurslings[0], name) == 0,
+                             parent_of(nurslings[1], name) == 0);
     }
     void *taken = f;
     assert_int_equal(teardown(&taken), 0);

@@ -405,6 +405,60 @@ static void exit_codes(void **state)
     assert_true(record.exit.max_rss_bytes > 0);
 }
 
+/* What a program sees of how it was started, by a process made ahead and without one. */
+static void from_the_nursery(void **state)
+{
+    static const char probe[] =
+        "echo $PPID $#; ulimit -n; ulimit -f; ulimit -u; ulimit -t; grep -E "
+        "'^(Cap|Seccomp:|NoNewPrivs|Sig(Blk|Ign|Cgt)|Uid|Gid|Groups)' /proc/self/status; "
+        "ls /proc/self/fd; cat /proc/self/oom_score_adj /proc/self/cgroup; pwd; umask; cat; "
+        "echo err >&2; exit 7";
+    fixture *f = *state;
+    run_record records[2] = {0};
+    kiln_limits narrow = limits;
+    narrow.open_files = 20;
+    narrow.file_size = 1 << 20;
+    narrow.processes = 20;
+    const char *const argv[] = {"bash", "-c", probe, NULL};
+    const char *const env[] = {"X=1", NULL};
+    run_until(&f->loop, &f->ready);
+    for (int i = 0; i < 2; i++) {
+        kiln_spawn what = shell(&records[i], argv);
+        what.limits = &narrow;
+        what.env = env;
+        what.stdin_data = "given\n";
+        what.stdin_length = 6;
+        if (i == 1) {
+            kiln_sandbox_nurse(f->sandbox);
+        }
+        spawn(f, &records[i], &what);
+        run_until(&f->loop, &records[i].ended);
+        assert_string_equal(records[i].error, "");
+        assert_int_equal(records[i].exit.exit_code, 7);
+        assert_string_equal(records[i].err, "err\n");
+        assert_non_null(strstr(records[i].out, "given\n"));
+    }
+    assert_string_equal(records[1].out, records[0].out);
+
+    /* Asked for twice, killed before its time, and told what cannot be executed. */
+    run_record record;
+    kiln_sandbox_nurse(f->sandbox);
+    kiln_sandbox_nurse(f->sandbox);
+    kiln_sandbox_kill(f->sandbox);
+    run(f, &record, "echo on");
+    if (record.exit.exited) { /* else it was the one that was killed */
+        assert_string_equal(record.out, "on\n");
+    }
+    const char *const missing[] = {"no-such-program", NULL};
+    record = (run_record){0};
+    kiln_spawn what = shell(&record, missing);
+    kiln_sandbox_nurse(f->sandbox);
+    spawn(f, &record, &what);
+    run_until(&f->loop, &record.ended);
+    assert_non_null(strstr(record.error, "could not be started: no-such-program: not found"));
+    assert_alone(f);
+}
+
 static void deaths_by_signal(void **state)
 {
     static const int signals[] = {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSYS, SIGKILL};
@@ -1158,6 +1212,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         PROGRAM(exit_codes),
         PROGRAM(deaths_by_signal),
+        PROGRAM(from_the_nursery),
         PROGRAM(not_startable),
         PROGRAM(streams_apart),
         PROGRAM(order_over_both),
