@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """What Kiln costs, beside the bare mechanism (floor) and what one would use instead
-(peer): `make bench`.
+(peer): `make bench`, with BENCH_FLAGS=--quick in a quarter of the time, or with
+BENCH_FLAGS='--only cells,pool' for those parts alone.
 
 All figures of a row are taken in one run, alternating; medians. A row is met when its
 ratios are within the limits; milliseconds alone say nothing on a shared machine.
@@ -116,16 +117,16 @@ class Table:
         self.rows = []
 
     def row(self, what, kiln, floor=None, peer=None, at_most=None, faster=None, ceiling=None,
-            p99_ms=None):
-        """at_most: times the floor; faster: times faster than the peer; ceiling: ms."""
+            p99_ms=None, unit="ms"):
+        """at_most: times the floor; faster: times faster than the peer; ceiling: in `unit`."""
         checks = []
         if at_most is not None:
             checks.append((f"<= {at_most:g} x floor", kiln <= at_most * floor))
         if faster is not None:
             checks.append((f">= {faster:g} x faster than peer", kiln * faster <= peer))
         if ceiling is not None:
-            checks.append((f"<= {ceiling:g} ms", kiln <= ceiling))
-        row = {"what": what, "kiln_ms": kiln, "floor_ms": floor, "peer_ms": peer,
+            checks.append((f"<= {ceiling:g} {unit}", kiln <= ceiling))
+        row = {"what": what, "unit": unit, "kiln_ms": kiln, "floor_ms": floor, "peer_ms": peer,
                "p99_ms": p99_ms, "times_floor": kiln / floor if floor else None,
                "times_faster": peer / kiln if peer and kiln > 0 else None,
                "targets": [{"target": text, "met": met} for text, met in checks]}
@@ -168,6 +169,8 @@ def programs_started(table, kiln, arguments):
     true = "/bin/true confined, in a live session / fork+exec / bwrap"
     table.row(true, series["kiln_true"], series["bare_true"], series["bwrap_true"],
               at_most=2.2, faster=2)
+    table.row("/bin/true, from the nursery", series["kiln_true_nursery"], series["bare_true"],
+              series["bwrap_true"], at_most=1.3)
     table.row("/bin/true, session opened, used, closed", series["kiln_true_whole_session"],
               series["bare_true"], series["bwrap_true"], at_most=2.2, faster=2)
     table.row("python3 -c pass, confined / bare / bwrap", series["kiln_python"],
@@ -193,6 +196,8 @@ def cells(table, kiln, interpreter, peer, arguments):
               echo, peer, at_most=1.7, faster=100, p99_ms=p99(series["cell"]))
     table.row("the same code again", median(series["cell_seen"]), echo, peer, at_most=1.15,
               p99_ms=p99(series["cell_seen"]))
+    table.row("interrupt of `while True: pass`, to the reply", median(series["interrupt"]), echo,
+              at_most=10, p99_ms=p99(series["interrupt"]))
     return echo
 
 
@@ -223,13 +228,72 @@ def sessions(table, kiln, interpreter, cold_ms, arguments):
                   p99_ms=p99(series["session"]), **limits)
 
 
+def pool(table, kiln, cold_ms, arguments):
+    series = program(arguments.build, "pool", kiln, arguments.runs)
+    warm = median(series["warm_cell"])
+    table.row("session from the pool: first cell / in a warm session", median(series["first_cell"]),
+              warm, cold_ms, at_most=1.5, faster=5000, p99_ms=p99(series["first_cell"]))
+    table.row("the same without the pool", median(series["cold_first_cell"]), warm, cold_ms)
+    table.row("first DataFrame of a session from the pool / its second",
+              median(series["frame_first"]), median(series["frame_second"]), at_most=2)
+    table.row("the same without the pool", median(series["frame_cold"]),
+              median(series["frame_second"]))
+
+
+def rates(table, kiln, peer, arguments):
+    """Milliseconds each, of what comes and goes as fast as it can."""
+    series = {name: values[0] for name, values in program(
+        arguments.build, "rate", kiln, 1 if arguments.quick else 4).items()}
+    for name, what, peer_ms, limits in (
+        ("cells_1", "cells, one after the other, 1 session", peer, {"faster": 100}),
+        ("cells_8", "cells, 8 sessions", peer, {"faster": 100}),
+        ("sessions", "sessions of numpy+ opened, used, closed / fork+exit", None,
+         {"at_most": 12}),
+        ("programs", "programs in sessions of their own / fork+exec", None, {}),
+    ):
+        floor = {"sessions": series["fork_exit"], "programs": series["fork_exec"]}.get(name)
+        table.row(f"{what}: {1e3 / series[name]:,.0f} a second", series[name], floor, peer_ms,
+                  **limits)
+
+
+def memory(table, kiln, arguments):
+    """In MB where it says so."""
+    count = 40 if arguments.quick else 200
+    series = {name: median(values) if values else 0
+              for name, values in program(arguments.build, "memory", kiln, count).items()}
+    mb = {name: value * 1e3 / 1024 for name, value in series.items()}  # KiB came as microseconds
+    table.row(f"MB private to one of {count} idle sessions, 5 cells done", mb["session"],
+              ceiling=8, unit="MB")
+    table.row("MB, after gc.collect()", mb["session_collected"], ceiling=8, unit="MB")
+    table.row("MB resident, the engine without sessions", mb["engine"], ceiling=12, unit="MB")
+    table.row(f"MB resident, the engine more for each of {count} sessions",
+              (mb["engine_full"] - mb["engine"]) / count, ceiling=0.5, unit="MB")
+    table.row("MB resident, the engine when they are closed / when they were there",
+              mb["engine_after"], mb["engine_full"], at_most=1.05, unit="MB")
+    table.row(f"cell with {count} sessions / with 10", series["cell_all"], series["cell_few"],
+              at_most=1.5)
+    table.row(f"opening the {count}th session / the 10th", series["open_all"],
+              series["open_few"], at_most=1.5)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default="build")
     parser.add_argument("--json", default="build/bench.json")
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--peer-runs", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="fewer runs, for a first look")
+    parser.add_argument("--only", default="", metavar="PART,...",
+                        help="of: processes programs cells results policies sessions pool rates "
+                        "memory")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.runs, arguments.peer_runs = min(arguments.runs, 5), 1
+    only = set(arguments.only.replace(",", " ").split())
+    unknown = only - {"processes", "programs", "cells", "results", "policies", "sessions", "pool",
+                      "rates", "memory"}
+    if unknown:
+        parser.error(f"--only: there is no part {', '.join(sorted(unknown))}")
     arguments.build = os.path.abspath(arguments.build)
     kiln = f"{arguments.build}/kiln"
     interpreter = f"{arguments.build}/plugins/interpreter.so"
@@ -240,20 +304,26 @@ def main():
 
     def step(what, function, *its):
         """A step that fails is a row that says so; the others go on."""
+        if only and what not in only:
+            return None
         try:
             return function(*its)
         except (RuntimeError, OSError) as why:
             table.failed(what, why)
             return None
 
-    step("whole processes", whole_processes, table, kiln, arguments)
+    step("processes", whole_processes, table, kiln, arguments)
     step("programs", programs_started, table, kiln, arguments)
-    peer, cold_ms = peer_cells()
+    wants_peer = not only or only & {"cells", "results", "sessions", "pool", "rates"}
+    peer, cold_ms = peer_cells() if wants_peer else (None, None)
     echo = step("cells", cells, table, kiln, interpreter, peer, arguments)
     if echo is not None:
         step("results", results, table, kiln, echo, peer, arguments)
     step("policies", policies, table, arguments)
     step("sessions", sessions, table, kiln, interpreter, cold_ms, arguments)
+    step("pool", pool, table, kiln, cold_ms, arguments)
+    step("rates", rates, table, kiln, peer, arguments)
+    step("memory", memory, table, kiln, arguments)
 
     record = {"machine": {"cpus": os.cpu_count(), "kernel": platform.release(),
                           "load": os.getloadavg()[0]},

@@ -9,9 +9,25 @@
 
 static measure echo = {.name = "echo"};
 static measure cell = {.name = "cell"};
+static measure interrupt = {.name = "interrupt"};
 static measure same_code = {.name = "cell_seen"};
 
 enum { FRAME = 160 }; /* about the bytes of an EXECUTE frame of `1+1` */
+
+/* From the interrupt to the reply; the cell has been in its loop for a while. */
+static void interrupted_cell(measure_guest *guest, uv_loop_t *loop, uint64_t count)
+{
+    measure_guest_begin(guest, "while True: pass", count);
+    for (double since = measure_now(); measure_now() - since < 2000;) {
+        uv_run(loop, UV_RUN_NOWAIT);
+    }
+    double since = measure_now();
+    guest->interrupted = true;
+    kiln_guest_interrupt(guest->guest);
+    measure_until(loop, &guest->done);
+    measure_add(&interrupt, since);
+    guest->interrupted = false;
+}
 
 static pid_t start_echo(int *fd)
 {
@@ -91,7 +107,10 @@ int main(int argc, char **argv)
         measure_guest_cell(&guest, &loop, "1+1", count++);
         measure_add(&same_code, since);
     }
-    const measure *const all[] = {&echo, &cell, &same_code, NULL};
+    for (int i = 0; i < runs / 10; i++) {
+        interrupted_cell(&guest, &loop, count++);
+    }
+    const measure *const all[] = {&echo, &cell, &same_code, &interrupt, NULL};
     measure_print(all);
     kiln_sandbox_close(sandbox.sandbox);
     kiln_zygote_stop(zygote);
