@@ -1,129 +1,18 @@
 #!/usr/bin/python3
-"""Drives plugins/interpreter/session.py with a channel of our own; TAP."""
+"""The cell runner, plugins/interpreter/session.py, on its own; TAP. What it displays is in
+display.t, IPython's lines in magics.t."""
 import base64
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import types
 
-FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "plugins", "interpreter")
-TAP = os.fdopen(os.dup(1), "w", 1)
-KINDS = {2: "display", 3: "result", 4: "error", 5: "update", 6: "clear"}
-
-
-class Channel:
-    """Keeps what the runner emits."""
-
-    def __init__(self, options=None):
-        self.events, self.logged, self.options = [], [], options or {}
-        self.armed = self.came = False
-
-    def stream(self, number, data):
-        if isinstance(data, str):
-            raw = data.encode("utf-8", "backslashreplace")
-        else:
-            raw = bytes(data)
-        self.events.append(("stdout" if number == 1 else "stderr", raw))
-        return len(data)
-
-    def emit(self, kind, text):
-        self.events.append((KINDS[kind], json.loads(text)))
-        return True
-
-    def log(self, level, text):
-        self.logged.append(text)
-
-    def option(self, name):
-        return self.options.get(name)
-
-    def arm(self, on):
-        if on:
-            self.came = False
-
-            def handler(number, frame):
-                self.came = True
-                raise KeyboardInterrupt
-
-            signal.signal(signal.SIGINT, handler)
-        else:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-        return self.came
-
-    def code(self, name):
-        with open(os.path.join(FOLDER, name + ".py"), encoding="utf-8") as file:
-            return compile(file.read(), "<kiln>/%s.py" % name, "exec")
-
-
-def crashed(kind, error, trace):
-    import traceback
-
-    text = "".join(traceback.format_exception(kind, error, trace))
-    TAP.write("Bail out! %s\n" % text.replace("\n", "\n# "))
-
-
-sys.excepthook = crashed
-channel = Channel()
-work = tempfile.TemporaryDirectory()
-os.chdir(work.name)
-sys.dont_write_bytecode = True
-main = types.ModuleType("__main__")
-sys.modules["__main__"] = main
-runner = types.ModuleType("kiln.session")
-runner.__builtins__ = dict(__builtins__.__dict__)
-runner.channel = channel
-# As the worker's libpython is: the standard library's modules are not there yet that
-# the runner loads by itself when it needs them.
-exec(channel.code("session"), runner.__dict__)
-runner.preload()
-runner.start({os.fsencode(name): os.fsencode(value) for name, value in os.environ.items()})
-
-number = 0
-failed = 0
-count = 0
-
-
-def ok(condition, name, *details):
-    global number, failed
-    number += 1
-    TAP.write("%s %d - %s\n" % ("ok" if condition else "not ok", number, name))
-    if not condition:
-        failed += 1
-        for detail in details:
-            for line in str(detail).splitlines():
-                TAP.write("#   %s\n" % line)
-
-
-def same(got, want, name):
-    ok(got == want, name, "got:  %r" % (got,), "want: %r" % (want,))
-
-
-class Ran:
-    pass
-
-
-def run(source, **options):
-    global count
-    count += 1
-    channel.events = []
-    ran = Ran()
-    ran.status, ran.code = runner.execute(source, count, **options)
-    ran.events = channel.events
-    ran.kinds = [kind for kind, _ in ran.events]
-    ran.out = b"".join(data for kind, data in ran.events if kind == "stdout").decode("utf-8", "replace")
-    ran.err = b"".join(data for kind, data in ran.events if kind == "stderr").decode("utf-8", "replace")
-    ran.results = [event["data"] for kind, event in ran.events if kind == "result"]
-    ran.text = ran.results[0]["text/plain"] if ran.results else None
-    ran.errors = [event for kind, event in ran.events if kind == "error"]
-    ran.error = ran.errors[0] if ran.errors else {"name": None, "value": None, "traceback": []}
-    ran.trace = "\n".join(ran.error["traceback"])
-    return ran
-
-
-OK, ERROR, INTERRUPTED = 0, 1, 5
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
+from cells import channel, done, main, ok, run, runner, same, skip  # noqa: E402
+from cells import ERROR, INTERRUPTED, OK  # noqa: E402
 
 # ---- values and state
 r = run("1+1")
@@ -141,7 +30,7 @@ run("10")
 same(run("_ + 1").text, "11", "_ is the last value")
 same(run("__").text, "10", "__ the one before")
 run("'seven'")
-same(run("Out[%d], In[%d]" % (count, count)).text, "('seven', \"'seven'\")", "Out and In")
+same(run("Out[%d], In[%d]" % (run.count, run.count)).text, "('seven', \"'seven'\")", "Out and In")
 run("_ = 'mine'")
 run("99")
 same(run("_").text, "'mine'", "a _ of the code's own stays")
@@ -195,11 +84,11 @@ same((r.status, r.error["name"], r.error["value"]),
      (ERROR, "ZeroDivisionError", "division by zero"), "an exception")
 same(r.error["traceback"],
      ["Traceback (most recent call last):",
-      '  File "Cell In[%d]", line 4, in <module>' % count, "    f(0)",
-      '  File "Cell In[%d]", line 2, in f' % count, "    return 1/x", "           ~^~",
+      '  File "Cell In[%d]", line 4, in <module>' % run.count, "    f(0)",
+      '  File "Cell In[%d]", line 2, in f' % run.count, "    return 1/x", "           ~^~",
       "ZeroDivisionError: division by zero"], "its traceback has the user's frames alone")
 r = run("f(0)")
-ok("Cell In[%d]" % (count - 1) in r.trace and "return 1/x" in r.trace,
+ok("Cell In[%d]" % (run.count - 1) in r.trace and "return 1/x" in r.trace,
    "a frame of an earlier cell has its line", r.trace)
 r = run("1 +* 2")
 ok(r.error["name"] == "SyntaxError" and "session.py" not in r.trace
@@ -225,7 +114,7 @@ r = run("raise ValueError('a\\0b \\ud800')")
 ok("\0" not in r.error["value"] and r.error["name"] == "ValueError", "a NUL in a message")
 r = run("import warnings\nfor i in range(3): warnings.warn('careful')")
 ok(r.status == OK and r.err.count("careful") == 1 + r.err.count("warnings.warn('careful')")
-   and "Cell In[%d]:2: UserWarning" % count in r.err, "a warning is told once a cell", r.err)
+   and "Cell In[%d]:2: UserWarning" % run.count in r.err, "a warning is told once a cell", r.err)
 ok("careful" in run("warnings.warn('careful')").err, "and again in another cell")
 
 # ---- sys.exit
@@ -355,27 +244,6 @@ r = run("from multiprocessing import get_context\n"
         "with get_context('fork').Pool(2) as pool: values = pool.map(abs, [-1, -2])\nvalues")
 same(r.text, "[1, 2]", "multiprocessing")
 
-# ---- magics
-same(run("%matplotlib inline\n1").text, "1", "%matplotlib is ignored")
-r = run("%nosuch a")
-same((r.error["name"], r.error["traceback"]),
-     ("UsageError", ["UsageError: Line magic function `%nosuch` not found."]), "an unknown magic")
-same(run("%%nosuch\nx").error["value"], "Cell magic `%%nosuch` not found.", "and cell magic")
-same(run("!echo hi {x} $x; echo err >&2").out, "hi 5 5\n", "!command")
-same(run("lines = !printf 'a\\nb'\nlines").text, "['a', 'b']", "x = !command")
-same(run("%%bash\necho $((1+2))").out, "3\n", "%%bash")
-ok("CPU times" in run("%time 1+1").out, "%time")
-same(run("%time 1+1").text, "2", "gives the value")
-ok("loop" in run("%timeit -n 2 -r 2 1+1").out, "%timeit")
-ok("no network" in run("!pip install x").error["value"], "pip install is refused")
-ok("no network" in run("%pip install x").error["value"], "and %pip")
-same(run("s = '''\n%matplotlib\n!x\n'''\ns").text, r"'\n%matplotlib\n!x\n'", "not within strings")
-same(run("7 %x\n").text, "2", "a line of Python that begins like one")
-same(run("if x:\n    !echo in\n").out, "in\n", "in a block")
-ok("Docstring" in run("len?").out, "name?")
-same(run("%%writefile made.txt\nabc\n").out, "Writing made.txt\n", "%%writefile")
-ok(run("%matplotlib inline\n1 +* 2").error["name"] == "SyntaxError", "a real error beside one")
-
 # ---- analysis
 a = json.loads(runner.analyze(
     "import numpy as np, os.path\nfrom a.b import c, d as e\nfrom . import f\n"
@@ -396,15 +264,14 @@ same(json.loads(runner.analyze("%matplotlib inline\nimport os"))["imports"], ["o
 ok("get_ipython.system" in json.loads(runner.analyze("!rm x"))["calls"], "a shell line is a call")
 ok(json.loads(runner.analyze("-" * 100000 + "1"))["error"], "code that is too complex")
 
-# ---- IPython's display classes and layout
+# ---- layout
 channel.options = {}
 try:
     from IPython.lib.pretty import pretty as ipython_pretty
 except ImportError:
     ipython_pretty = None
 if ipython_pretty is None:
-    number += 1
-    TAP.write("ok %d - layout as IPython's # SKIP no IPython\n" % number)
+    skip("layout as IPython's", "no IPython")
 else:
     import collections
     import datetime
@@ -459,64 +326,4 @@ else:
             bad.append("%.300s\n is not\n%.300s" % (mine, theirs))
     ok(not bad, "%d values are laid out as IPython does" % len(samples), *bad)
 
-r = run("from IPython.display import display as d, HTML, Image, clear_output as c\n"
-        "d(HTML('<i>')); HTML('<b>')")
-same([event["data"].get("text/html") for kind, event in r.events], ["<i>", "<b>"],
-     "IPython.display")
-
-imports = runner.part("imports")
-finder, others = imports._Finder, imports._Finder._others
-installed = {name: sys.modules.pop(name) for name in list(sys.modules)
-             if name.partition(".")[0] == "IPython"}
-finder._others = staticmethod(lambda name, path, target: None)
-with open("dot.png", "wb") as file:
-    file.write(b"\x89PNG\r\n\x1a\nrest")
-r = run("from IPython.display import *\nimport IPython.core.display, IPython\n"
-        "from IPython.display import display, HTML, Image, Markdown, Latex, JSON, SVG, Javascript\n"
-        "from IPython.display import update_display, clear_output, Math, IFrame\n"
-        "for one in (HTML('<b>'), Image('dot.png', width=3), Markdown('*'), Latex('$x$'), SVG('<svg/>'),"
-        " JSON({'a': 1}), Javascript('1'), Image(url='http://x/y.png'), IFrame('http://x', 1, 2)):\n"
-        "    display(one)\nIPython.display.HTML is HTML")
-same([sorted(set(event["data"]) - {"text/plain"}) for kind, event in r.events if kind == "display"],
-     [["text/html"], ["image/png"], ["text/markdown"], ["text/latex"], ["image/svg+xml"],
-      ["application/json"], ["application/javascript"], ["text/html"], ["text/html"]],
-     "IPython.display without IPython")
-same(r.text, "True", "is one module", )
-for name in list(sys.modules):
-    if name.partition(".")[0] == "IPython":
-        del sys.modules[name]
-sys.modules.update(installed)
-finder._others = others
-
-# ---- matplotlib
-try:
-    import matplotlib
-    have = matplotlib.__version__
-except ImportError:
-    have = None
-if have is None:
-    number += 1
-    TAP.write("ok %d - matplotlib # SKIP no matplotlib\n" % number)
-else:
-    matplotlib.use("module://kiln_figures")  # loaded by this test: the import hook has not run
-    r = run("import matplotlib.pyplot as plt\nplt.plot([1, 2]); plt.figure(); plt.plot([1]);")
-    same([event["data"]["text/plain"] for kind, event in r.events],
-         ["<Figure size 640x480 with 1 Axes>"] * 2, "open figures are shown at the cell's end")
-    ok(base64.b64decode(r.events[0][1]["data"]["image/png"]).startswith(b"\x89PNG"), "as PNG")
-    r = run("plt.get_fignums()")
-    same(r.text, "[]", "and closed")
-    r = run("plt.plot([1]); plt.show(); print('then')")
-    same(r.kinds[0], "display", "plt.show() shows there and then")
-    r = run("fig, ax = plt.subplots(); fig")
-    same(r.kinds, ["result"], "a figure that is the value is not shown twice")
-    r = run("plt.plot([1]); plt.savefig('f.png')\n1/0")
-    ok(os.path.getsize("f.png") and r.kinds == ["error", "display"], "after an error too", r.kinds)
-    channel.options["dpi"] = "20"
-    r = run("plt.plot([1]);")
-    ok(len(r.events[0][1]["data"]["image/png"]) < 4000, "the dpi option")
-
-TAP.write("1..%d\n" % number)
-TAP.flush()
-os.chdir("/")
-work.cleanup()
-os._exit(1 if failed else 0)
+done()

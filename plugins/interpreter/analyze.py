@@ -96,7 +96,7 @@ def _parse(source):
     try:
         return compile(source, "<cell>", "exec", session._PARSE, True)
     except SyntaxError as error:
-        changed = session.part("magics").transform(
+        changed = session.part("lines").transform(
             source, "<cell>", session._PARSE, error)
         if changed is None:
             raise

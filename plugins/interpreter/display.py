@@ -144,40 +144,64 @@ def plain(value):
         return None
 
 
-def bundle(value, include=None, exclude=None):
-    """({MIME type: value}, metadata)"""
-    data, metadata = {}, {}
-
-    def wanted(mime):
-        return (not include or mime in include) and not (exclude and mime in exclude)
-
-    kind = type(value)
-    if kind.__module__ != "builtins":
+def _own_bundle(value, formatters, include, exclude):
+    """_repr_mimebundle_, or what the code registered in its place."""
+    function = formatters and formatters.registered("mimebundle", value)
+    if function:
+        answer = _call(lambda: function(value, include=include, exclude=exclude))
+    else:
         method = _method(value, "_repr_mimebundle_")
-        if method is not None:
-            own, own_metadata = _split(_call(method, include=include, exclude=exclude))
-            if isinstance(own, dict):
-                data.update((mime, _convert(item)) for mime, item in own.items()
-                            if wanted(mime) and item is not None)
-            if isinstance(own_metadata, dict):
-                metadata.update(own_metadata)
-        figures = session.part("figures") if "matplotlib.figure" in sys.modules else None
-        if figures is not None and figures.is_figure(value):
-            image = _call(lambda: figures.png(value)) if wanted("image/png") else None
-            if image is not None:
-                data.setdefault("image/png", _base64(image))
-        for mime, name in _METHODS:
-            if mime in data or not wanted(mime):
-                continue
+        if method is None:
+            return {}, {}
+        answer = _call(method, include=include, exclude=exclude)
+    own, metadata = _split(answer)
+    own = own if isinstance(own, dict) else {}
+    return ({mime: _convert(item) for mime, item in own.items() if item is not None},
+            dict(metadata) if isinstance(metadata, dict) else {})
+
+
+def _rich(value, formatters, wanted, data, metadata):
+    """Adds what the _repr_*_ methods give, and functions that the code registered."""
+    figures = session.part("figures") if "matplotlib.figure" in sys.modules else None
+    if figures is not None and figures.is_figure(value):
+        for mime, item, item_metadata in _call(lambda: figures.pictures(value, wanted)) or ():
+            if mime not in data:
+                data[mime] = _convert(item)
+                if item_metadata:
+                    metadata[mime] = item_metadata
+    for mime, name in _METHODS:
+        if not wanted(mime):
+            continue
+        function = formatters and formatters.registered(mime, value)
+        if function:
+            item, item_metadata = _split(_call(lambda: function(value)))
+        elif mime in data:
+            continue
+        else:
             method = _method(value, name)
             if method is None:
                 continue
             item, item_metadata = _split(_call(method))
-            if item is None:
-                continue
-            data[mime] = _convert(item)
-            if item_metadata:
-                metadata[mime] = item_metadata
+        if item is None:
+            continue
+        data[mime] = _convert(item)
+        if item_metadata:
+            metadata[mime] = item_metadata
+
+
+def bundle(value, include=None, exclude=None):
+    """({MIME type: value}, metadata)"""
+    formatters = session._parts.get("formatters")
+
+    def wanted(mime):
+        return (not include or mime in include) and not (exclude and mime in exclude) and (
+            formatters is None or formatters.enabled(mime))
+
+    data, metadata = {}, {}
+    if formatters is not None or type(value).__module__ != "builtins":
+        data, metadata = _own_bundle(value, formatters, include, exclude)
+        data = {mime: item for mime, item in data.items() if wanted(mime)}
+        _rich(value, formatters, wanted, data, metadata)
     if "text/plain" not in data and wanted("text/plain"):
         text = plain(value)
         if text is not None:
@@ -185,11 +209,16 @@ def bundle(value, include=None, exclude=None):
     return data, metadata
 
 
-def _shows_itself(value):
+def shows_itself(value):
     """_ipython_display_: the object displays itself, by print or display()."""
-    if type(value).__module__ == "builtins":
+    formatters = session._parts.get("formatters")
+    function = formatters and formatters.registered("display", value)
+    if function:
+        method = lambda: function(value)  # noqa: E731
+    elif type(value).__module__ == "builtins":
         return False
-    method = _method(value, "_ipython_display_")
+    else:
+        method = _method(value, "_ipython_display_")
     if method is None:
         return False
     try:
@@ -203,7 +232,7 @@ def _shows_itself(value):
 
 def result(value):
     """The event for a cell's value as JSON text; None when there is none."""
-    if _shows_itself(value):
+    if shows_itself(value):
         return None
     data, metadata = bundle(value)
     return _fit(data, metadata, None) if data else None
@@ -234,10 +263,18 @@ def _fit(data, metadata, transient):
 # --------------------------------------------------------------------- display
 
 _pending = []
+publisher = None  # what takes the displays in the place of the channel: %%capture
 
 
 def publish(data, metadata=None, transient=None, update=False):
     """One display event."""
+    if publisher is not None:
+        publisher.publish(data, metadata, transient=transient, update=update)
+        return
+    if not isinstance(data, dict):
+        raise TypeError("data must be a dict, got: %r" % (data,))
+    if metadata is not None and not isinstance(metadata, dict):
+        raise TypeError("metadata must be a dict, got: %r" % (metadata,))
     data = {mime: _convert(item) for mime, item in data.items()}
     text = _fit(data, metadata, transient)
     kind = session.UPDATE if update else session.DISPLAY
@@ -246,6 +283,50 @@ def publish(data, metadata=None, transient=None, update=False):
     # A thread that displays between two cells is heard in the next.
     if not session.channel.emit(kind, text) and len(_pending) < _PENDING_MAX:
         _pending.append((kind, text))
+
+
+class RichOutput:
+    """A display that was captured; shows itself again."""
+
+    def __init__(self, data=None, metadata=None, transient=None, update=False):
+        self.data, self.metadata = data or {}, metadata or {}
+        self.transient, self.update = transient or {}, update
+
+    def display(self):
+        publish(self.data, self.metadata, self.transient, self.update)
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return self.data, self.metadata
+
+
+class Capture:
+    """Takes the displays of a `with` block, and the value of its cell."""
+
+    def __init__(self):
+        self.outputs = []
+
+    def publish(self, data, metadata=None, source=None, *, transient=None, update=False, **more):
+        self.outputs.append(RichOutput(data, metadata, transient, update))
+
+    def clear_output(self, wait=False):
+        del self.outputs[:]
+
+    def value(self, value):
+        """In the place of sys.displayhook."""
+        if value is None:
+            return
+        session._remember(value)
+        if not shows_itself(value):
+            self.outputs.append(RichOutput(*bundle(value)))
+
+    def __enter__(self):
+        global publisher
+        self._before, publisher = publisher, self
+        return self
+
+    def __exit__(self, *error):
+        global publisher
+        publisher = self._before
 
 
 class DisplayHandle:
@@ -269,6 +350,14 @@ def new_display_id():
         session.library("os").urandom(16)).decode("ascii")
 
 
+def _merged(one, other):
+    """Metadata, with what `other` says more of a MIME type."""
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return other
+    return dict(one, **{key: _merged(one[key], value) if key in one else value
+                        for key, value in other.items()})
+
+
 def display(*objects, include=None, exclude=None, metadata=None, transient=None,
             display_id=None, raw=False, clear=False, update=False, **options):
     if clear:
@@ -283,17 +372,19 @@ def display(*objects, include=None, exclude=None, metadata=None, transient=None,
         transient["display_id"] = str(display_id)
     elif update:
         raise TypeError("display_id required for update_display")
+    if not objects and display_id is not None:
+        objects, raw = ({},), True  # a place to be filled later
     for value in objects:
         if raw:
             data, own = value, {}
         else:
-            if not update and _shows_itself(value):
+            if shows_itself(value):
                 continue
             data, own = bundle(value, include, exclude)
             if not data:
                 continue
         if metadata:
-            own = dict(own, **metadata)
+            own = _merged(own, metadata)
         publish(data, own, transient, update)
     return DisplayHandle(str(display_id)) if handle else None
 
@@ -303,4 +394,7 @@ def update_display(object, *, display_id, **options):
 
 
 def clear_output(wait=False):
-    session.channel.emit(session.CLEAR, '{"wait":true}' if wait else '{"wait":false}')
+    if publisher is not None:
+        publisher.clear_output(wait)
+    else:
+        session.channel.emit(session.CLEAR, '{"wait":true}' if wait else '{"wait":false}')

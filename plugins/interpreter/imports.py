@@ -110,11 +110,11 @@ def _after_getpass(module):
 def _after_matplotlib(module):
     if session.channel.option("matplotlib") == "false":
         return
-    if os.environ.get("MPLBACKEND", "agg") == "agg":
+    if os.environ.get("MPLBACKEND", "agg") in ("agg", "inline"):
         module.use("module://kiln_figures")
 
 
-def _after_display_functions(module):
+def _after_ipython(module):
     session.part("ipython").connect(module)
 
 
@@ -122,12 +122,20 @@ _after = {
     "linecache": _after_linecache,
     "getpass": _after_getpass,
     "matplotlib": _after_matplotlib,
-    "IPython.core.display_functions": _after_display_functions,
+    "IPython.core.display_functions": _after_ipython,
+    "IPython.core.getipython": _after_ipython,
+    "IPython.core.interactiveshell": _after_ipython,
 }
 # Modules that the runner supplies: name -> part; the IPython ones only where
 # there is no IPython.
-_supplied = {"kiln_figures": "figures"}
-_STAND_INS = ("IPython", "IPython.display", "IPython.core", "IPython.core.display")
+_supplied = dict.fromkeys(("kiln_figures", "matplotlib_inline", "matplotlib_inline.config",
+                           "matplotlib_inline.backend_inline"), "figures")
+_STAND_INS = ("IPython", "IPython.display", "IPython.core", "IPython.core.display",
+              "IPython.core.display_functions", "IPython.core.getipython",
+              "IPython.core.magic", "IPython.core.interactiveshell", "IPython.core.error",
+              "IPython.lib", "IPython.lib.display", "IPython.lib.pretty", "IPython.utils",
+              "IPython.utils.capture")
+_PACKAGES = ("IPython", "IPython.core", "IPython.lib", "IPython.utils", "matplotlib_inline")
 
 
 class _Loader:
@@ -174,14 +182,14 @@ class _Finder:
             if name not in standard:
                 _add_sites()
         if name in _supplied:
-            return cls._spec(name, _Supply(_supplied[name]))
+            return cls._spec(name, _Supply(_supplied[name]), name in _PACKAGES)
         function = _after.get(name)
         if function is None and name not in _STAND_INS:
             return None
         spec = cls._others(name, path, target)
         if spec is None:
             if name in _STAND_INS:
-                return cls._spec(name, _Supply("ipython"), name in ("IPython", "IPython.core"))
+                return cls._spec(name, _Supply("ipython"), name in _PACKAGES)
             return None
         if function is not None and spec.loader is not None:
             spec.loader = _Loader(spec.loader, function)

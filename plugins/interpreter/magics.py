@@ -1,301 +1,93 @@
-"""Lines that are IPython's and not Python's: %magic, %%magic, !command, name?.
-
-A cell is looked at only when Python does not parse it, and then only the lines
-that the parser stops at, so that no string or expression is mistaken for one.
-`session` is session.py."""
+"""%magic and %%magic: what they do. Those that make no sense here say so; unknown ones,
+too, with one that is spelt alike. `session` is session.py."""
 import sys
 
-_LINES_MAX = 1000  # such lines in one cell
+shell_part = session.part("shell")
+UsageError, namespace, fill = shell_part.UsageError, shell_part.namespace, shell_part.fill
+shell = shell_part.shell
+arguments, timing, workspace = map(session.part, ("arguments", "timing", "workspace"))
+transform = session.part("lines").transform
 
-
-class UsageError(Exception):
-    """A magic that is unknown, or used wrongly; shown in one line."""
-
-
-UsageError.__module__ = "IPython.core.error"
-
-# -------------------------------------------------------------------- transform
-
-
-def transform(source, filename, flags, error):
-    """(source, tree) of the cell as Python, or None when the fault is Python's."""
-    # Line ends as the parser counts them; splitlines() knows others too.
-    lines = source.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    first = 0
-    while first < len(lines) and not lines[first].strip():
-        first += 1
-    if first < len(lines) and lines[first].startswith("%%"):
-        name, _, line = lines[first][2:].partition(" ")
-        body = "\n".join(lines[first + 1:])
-        if body:
-            body += "\n"
-        source = "\n" * first + "get_ipython().run_cell_magic(%r, %r, %r)" % (
-            name.strip(), line.strip(), body)
-        return source, compile(source, filename, "exec", flags, True)
-    changed = False
-    for _ in range(_LINES_MAX):
-        if changed:
-            source = "\n".join(lines)
-            try:
-                return source, compile(source, filename, "exec", flags, True)
-            except SyntaxError as again:
-                error = again
-        number = _magic_line(lines, error.lineno or 0)
-        if number is None:
-            if changed:
-                raise error
-            return None
-        changed = True
-    raise error
-
-
-def _magic_line(lines, number):
-    """Rewrites the line that the parser stopped at, or the ones before it that it
-    may have read into that one; returns its number, None: there is nothing to
-    rewrite."""
-    for candidate in (number, number - 1):
-        if not 1 <= candidate <= len(lines):
-            continue
-        index = candidate - 1
-        whole = lines[index]
-        last = index
-        stripped = whole.lstrip()
-        if stripped[:1] in ("%", "!") or "= %" in whole or "=!" in whole or "= !" in whole:
-            while whole.endswith("\\") and last + 1 < len(lines):
-                last += 1
-                whole = whole[:-1] + lines[last]
-        new = _rewrite(whole)
-        if new is not None:
-            lines[index] = new
-            for extra in range(index + 1, last + 1):
-                lines[extra] = ""
-            return candidate
-    return None
-
-
-def _rewrite(line):
-    stripped = line.lstrip()
-    indent = line[:len(line) - len(stripped)]
-    stripped = stripped.rstrip()
-    call = "get_ipython()."
-    if stripped.startswith("%") and not stripped.startswith("%%"):
-        name, _, rest = stripped[1:].partition(" ")
-        if name:
-            return "%s%srun_line_magic(%r, %r)" % (indent, call, name, rest.strip())
-    if stripped.startswith("!!"):
-        return "%s%sgetoutput(%r)" % (indent, call, stripped[2:].strip())
-    if stripped.startswith("!"):
-        return "%s%ssystem(%r)" % (indent, call, stripped[1:].strip())
-    target, equals, rest = stripped.partition("=")
-    rest = rest.strip()
-    if equals and rest[:1] in ("%", "!") and len(rest) > 1 and _is_target(target.strip()):
-        if rest[0] == "!":
-            value = "getoutput(%r)" % rest[1:].strip()
-        else:
-            name, _, arguments = rest[1:].partition(" ")
-            value = "run_line_magic(%r, %r)" % (name, arguments.strip())
-        return "%s%s = %s%s" % (indent, target.strip(), call, value)
-    if stripped.endswith("?") or stripped.startswith("?"):
-        name = stripped.strip("?").strip().rstrip(";")
-        if name and all(piece.isidentifier() for piece in name.lstrip("%").split(".")):
-            return "%s%srun_line_magic('pinfo', %r)" % (indent, call, name)
-    return None
-
-
-def _is_target(text):
-    return all(piece.strip().isidentifier() for part in text.split(",") if part.strip()
-               for piece in part.split(".")) and bool(text)
-
-
-# ------------------------------------------------------------------------ magics
-
-
-def _namespace():
-    return session._main.__dict__
+automagic = True  # a single line may be a magic without its %
 
 
 def _output(text):
-    session.stdout.write(text)
+    sys.stdout.write(text)
 
 
-def _run_code(source, filename="<magic>"):
-    """Statements, and the value of a last expression."""
-    cell = session.compile_cell(source, filename)
-    session.sources[filename] = source
-    value = None
-    if cell.body is not None:
-        value = eval(cell.body, _namespace())
-        if cell.body.co_flags & session._COROUTINE:
-            value = session._await(value)
-        value = None
-    if cell.tail is not None:
-        value = eval(cell.tail, _namespace())
-        if cell.tail.co_flags & session._COROUTINE:
-            value = session._await(value)
-        if cell.quiet:
-            value = None
-    return value
-
-
-def _duration(seconds):
-    if seconds >= 60:
-        minutes, seconds = divmod(int(seconds), 60)
-        return "%dmin %ds" % (minutes, seconds)
-    for unit, scale in (("s", 1), ("ms", 1e3), ("µs", 1e6), ("ns", 1e9)):
-        if seconds * scale >= 1:
-            break
-    return "%.3g %s" % (seconds * scale, unit)
-
-
-def _time(line, body=None):
-    """Runs it and tells its CPU and wall time."""
-    time, os = session.library("time"), session.library("os")
-    source = line if body is None else (line + "\n" if line else "") + body
-    before, wall = os.times(), time.perf_counter()
-    try:
-        return _run_code(source)
-    finally:
-        wall = time.perf_counter() - wall
-        after = os.times()
-        user, system = after[0] - before[0], after[1] - before[1]
-        _output("CPU times: user %s, sys: %s, total: %s\nWall time: %s\n" % (
-            _duration(user), _duration(system), _duration(user + system), _duration(wall)))
-
-
-def _timeit(line, body=None):
-    """Runs it often and tells the mean; -n loops, -r repetitions, -q, -o."""
-    shlex_words = line.split(" ")
-    loops, repeat, quiet, keep = 0, 7, False, False
-    while shlex_words and shlex_words[0].startswith("-"):
-        word = shlex_words.pop(0)
-        letter, value = word[1:2], word[2:]
-        if letter in "nr":
-            if not value:
-                value = shlex_words.pop(0) if shlex_words else ""
-            if not value.isdigit():
-                raise UsageError("%%timeit -%s wants a number" % letter)
-            if letter == "n":
-                loops = int(value)
-            else:
-                repeat = max(1, int(value))
-        elif letter == "q":
-            quiet = True
-        elif letter == "o":
-            keep = True
-        elif letter not in "ptc":
-            raise UsageError("%%timeit has no option %s" % word)
-    statement = " ".join(shlex_words)
-    setup = "pass"
-    if body is not None:
-        setup, statement = statement.strip() or "pass", body
-    timeit = session.library("timeit")
-    timer = timeit.Timer(statement, setup, globals=_namespace())
-    if not loops:
-        loops = 1
-        while timer.timeit(loops) < 0.2 and loops < 10 ** 9:
-            loops *= 10
-    runs = [one / loops for one in timer.repeat(repeat, loops)]
-    mean = sum(runs) / len(runs)
-    deviation = (sum((one - mean) ** 2 for one in runs) / len(runs)) ** 0.5
-    if not quiet:
-        _output("%s ± %s per loop (mean ± std. dev. of %d run%s, %s loop%s each)\n" % (
-            _duration(mean), _duration(deviation), repeat, "" if repeat == 1 else "s",
-            format(loops, ","), "" if loops == 1 else "s"))
-    return runs if keep else None
-
-
-def _stream_process(argv, text=None):
-    """Runs a program; its output goes through sys.stdout and sys.stderr."""
-    subprocess, threading = session.library("subprocess"), session.library("threading")
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               stdin=subprocess.PIPE if text is not None else None)
-
-    def copy(source, target):
-        for piece in iter(lambda: source.read1(65536), b""):
-            target.buffer.write(piece)
-
-    readers = [threading.Thread(target=copy, args=pair, daemon=True) for pair in (
-        (process.stdout, sys.stdout), (process.stderr, sys.stderr))]
-    try:
-        for reader in readers:
-            reader.start()
-        if text is not None:
-            try:
-                process.stdin.write(text.encode("utf-8", "surrogateescape"))
-                process.stdin.close()
-            except BrokenPipeError:
-                pass
-        code = process.wait()
-        for reader in readers:
-            reader.join()
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    return code
-
-
-def _fill(command):
-    """{name} and $name of a shell line, where the session has such a variable."""
-    namespace = _namespace()
-    re = session.library("re")
-
-    def value(match):
-        name = match.group(1) or match.group(2)
-        try:
-            return str(eval(name, namespace))
-        except Exception:
-            return match.group(0)
-
-    return re.sub(r"(?<![$\\])\{([A-Za-z_][^{}]*)\}|(?<![$\\])\$([A-Za-z_]\w*)", value, command)
-
-
-def _refuse_install(line, tool="pip"):
-    raise UsageError("%%%s: packages cannot be installed in a session: it has no network and "
-                     "its system is read-only. Ask the operator to install them." % tool)
-
-
-def _is_install(command):
-    words = command.replace("&&", " ").split()
-    return len(words) > 1 and words[0] in ("pip", "pip3", "conda", "mamba") and (
-        words[1] == "install")
+# --------------------------------------------------------------------- programs
 
 
 def _script(program):
     def run(line, body=None):
-        """Runs the cell with a program, as its standard input."""
-        words = session.library("shlex").split(line)
-        words = [word for word in words if word != "--no-raise-error"]
-        code = _stream_process([program] + words, body or "")
-        if code and "--no-raise-error" not in line:
-            raise session.library("subprocess").CalledProcessError(code, [program] + words)
+        """Runs the cell with a program, as its standard input: --no-raise-error, --out NAME,
+        --err NAME."""
+        words = [program] + arguments.split(line) if program else arguments.split(line)
+        names, keep, raises = {}, [], True
+        while words:
+            word = words.pop(0)
+            option, equals, value = word.partition("=")
+            if option in ("--out", "--err"):
+                names[option] = value if equals else words.pop(0) if words else ""
+            elif word == "--no-raise-error":
+                raises = False
+            elif word not in ("--raise-error", "--bg"):
+                keep.append(word)
+        if not keep:
+            raise UsageError("%%script wants a program")
+        gathered = {name: [] for name in names}
+        try:
+            code = shell_part.stream_process(
+                keep, body or "", out=gathered["--out"].append if "--out" in names else None,
+                err=gathered["--err"].append if "--err" in names else None)
+        except FileNotFoundError:
+            raise UsageError("no program %s here" % keep[0]) from None
+        for option, name in names.items():
+            namespace()[name] = b"".join(gathered[option]).decode("utf-8", "replace")
+        namespace()["_exit_code"] = code
+        if code and raises:
+            raise session.library("subprocess").CalledProcessError(
+                code, (body or "").encode("utf-8", "surrogateescape"))
 
     return run
 
 
-def _script_any(line, body=None):
-    words = session.library("shlex").split(line)
-    if not words:
-        raise UsageError("%%script wants a program")
-    return _script(words[0])(" ".join(map(session.library("shlex").quote, words[1:])), body)
+def _command(name):
+    def run(line):
+        shell.system((name + " " + line).rstrip())
+
+    run.__doc__ = "%%%s: !%s" % (name.split()[0], name)
+    return run
 
 
-def _capture(line, body=None):
-    """Runs the cell and keeps its stdout and stderr."""
-    io, name = session.library("io"), line.split("-")[0].strip()
-    out, err = io.StringIO(), io.StringIO()
-    sys.stdout, sys.stderr = out, err
-    try:
-        _run_code(body or "")
-    finally:
-        sys.stdout, sys.stderr = session.stdout, session.stderr
-    if name:
-        _namespace()[name] = Captured(out.getvalue(), err.getvalue())
+def _install(tool):
+    def run(line):
+        """Packages cannot be installed here; what needs no network works: %pip list."""
+        shell_part.refuse_install([tool] + line.split())
+        program = "/usr/bin/python3 -m pip" if tool == "pip" else tool
+        shell.system("%s %s" % (program, line))
+
+    return run
+
+
+def _system(line, body=None):
+    """%sx command, %%sx: its output as a list of lines."""
+    return shell.getoutput(line if body is None else line + "\n" + body)
+
+
+def _bang(line, body=None):
+    """%%!: runs the cell in a shell; its output as a list of lines."""
+    return shell.getoutput((line + "\n" if line else "") + (body or ""))
+
+
+# ---------------------------------------------------------------------- capture
 
 
 class Captured:
-    def __init__(self, stdout, stderr):
-        self.stdout, self.stderr = stdout, stderr
+    """What %%capture keeps."""
+
+    def __init__(self, stdout, stderr, outputs):
+        self.stdout, self.stderr, self.outputs = stdout, stderr, outputs
 
     def __str__(self):
         return self.stdout
@@ -303,221 +95,354 @@ class Captured:
     def show(self):
         sys.stdout.write(self.stdout)
         sys.stderr.write(self.stderr)
+        for output in self.outputs:
+            output.display()
 
     __call__ = show
 
 
-def _writefile(line, body=None):
+def _capture(line, body=None):
+    """%%capture [NAME]: runs the cell and keeps its stdout, stderr and displays;
+    --no-stdout, --no-stderr, --no-display let them through."""
+    io, display = session.library("io"), session.part("display")
     words = line.split()
-    append = "-a" in words
-    names = [word for word in words if word != "-a"]
-    if len(names) != 1 or body is None:
-        raise UsageError("%%writefile wants one file name")
-    os = session.library("os")
-    verb = "Appending to" if append else "Overwriting" if os.path.exists(names[0]) else "Writing"
-    with open(names[0], "a" if append else "w", encoding="utf-8") as file:
-        file.write(body)
-    _output("%s %s\n" % (verb, names[0]))
+    left = {word[5:] for word in words if word in ("--no-stdout", "--no-stderr", "--no-display")}
+    names = [word for word in words if not word.startswith("--")]
+    if len(names) > 1 or len(words) - len(names) != len(left):
+        raise UsageError("%%capture wants at most one name, and --no-stdout, --no-stderr or "
+                         "--no-display")
+    out, err, capture = io.StringIO(), io.StringIO(), display.Capture()
+    before = sys.stdout, sys.stderr
+    if "stdout" not in left:
+        sys.stdout = out
+    if "stderr" not in left:
+        sys.stderr = err
+    try:
+        if "display" in left:
+            shell_part.run_code(body or "", show=sys.displayhook)
+        else:
+            with capture:
+                shell_part.run_code(body or "", show=capture.value)
+                if "kiln_figures" in sys.modules:
+                    session.part("figures").flush()
+    finally:
+        sys.stdout, sys.stderr = before
+        if names:
+            namespace()[names[0]] = Captured(out.getvalue(), err.getvalue(), capture.outputs)
 
 
 def _as_mime(mime):
     def show(line, body=None):
-        session.part("display").publish({mime: body or line, "text/plain": "<%s>" % mime})
+        """Shows the cell as this type of data."""
+        # As IPython's classes, whose text/plain is their repr.
+        session.part("display").publish({
+            mime: body if body is not None else line,
+            "text/plain": "<IPython.core.display.%s object>" % _CLASS_NAMES[mime]})
 
     return show
 
 
-def _cd(line):
-    os = session.library("os")
-    os.chdir(os.path.expanduser(line.strip().strip("'\"") or "~"))
-    _output(os.getcwd() + "\n")
+_CLASS_NAMES = {"text/html": "HTML", "text/markdown": "Markdown", "text/latex": "Latex",
+                "image/svg+xml": "SVG", "application/javascript": "Javascript"}
 
 
-def _env(line):
-    os = session.library("os")
-    if not line:
-        return dict(os.environ)
-    name, equals, value = line.partition("=")
-    if not equals:
-        name, equals, value = line.partition(" ")
-    name = name.strip()
-    if not equals:
-        if name not in os.environ:
-            raise UsageError("Environment does not have key: %s" % name)
-        return os.environ[name]
-    os.environ[name] = _fill(value.strip())
-    _output("env: %s=%s\n" % (name, os.environ[name]))
+# ---------------------------------------------------------------------- matplotlib
 
 
-def _who_names():
-    hidden = {"In", "Out", "_", "__", "___"}
-    return sorted(name for name, value in _namespace().items()
-                  if not name.startswith("_") and name not in hidden
-                  and type(value) is not type(sys))
-
-
-def _who(line):
-    names = _who_names()
-    _output("\t ".join(names) + "\n" if names else "Interactive namespace is empty.\n")
-
-
-def _reset(line):
-    for name in _who_names():
-        del _namespace()[name]
-
-
-def _run_file(line):
-    words = session.library("shlex").split(line)
-    words = [word for word in words if word != "-i"]
-    if not words:
-        raise UsageError("%run wants a file name")
-    before = sys.argv
-    sys.argv = words
+def _matplotlib(line):
+    """%matplotlib inline: figures are shown at the end of the cell. Any other GUI needs a
+    screen."""
+    words = line.split()
+    if words in (["--list"], ["-l"]):
+        _output("Available matplotlib backends: ['agg', 'inline']\n")
+        return
+    gui = words[0] if words else "inline"
+    if session.channel.option("matplotlib") == "false":
+        raise UsageError("%matplotlib: the operator has switched off matplotlib's figures "
+                         "([backend interpreter] matplotlib)")
     try:
-        result = session.library("runpy").run_path(words[0], run_name="__main__")
-    finally:
-        sys.argv = before
-    _namespace().update((name, value) for name, value in result.items()
-                        if not name.startswith("__"))
-
-
-def _precision(line):
-    digits = line.strip()
-    if "numpy" in sys.modules and digits.isdigit():
-        sys.modules["numpy"].set_printoptions(precision=int(digits))
+        if gui in ("inline", "auto", "widget", "ipympl", "notebook", "nbagg"):
+            # Interactive ones are shown as pictures: what a cell draws is seen.
+            if "matplotlib" in sys.modules:
+                session.part("figures").use()
+        elif gui == "agg":
+            __import__("matplotlib").use("agg")
+        else:
+            raise UsageError("%%matplotlib %s: there is no screen here; %%matplotlib inline "
+                             "shows figures as pictures" % gui)
+    except ImportError:
+        raise UsageError("%matplotlib: matplotlib is not installed") from None
 
 
 def _pylab(line):
+    """%pylab: numpy's and matplotlib's names, all of them."""
     exec("import numpy\nimport matplotlib\nfrom matplotlib import pylab, mlab, pyplot\n"
-         "np = numpy\nplt = pyplot\nfrom pylab import *\nfrom numpy import *\n", _namespace())
+         "np = numpy\nplt = pyplot\nfrom pylab import *\nfrom numpy import *\n", namespace())
 
 
-def _pinfo(line):
-    """Signature and documentation of a name."""
-    name = line.strip()
-    if name.startswith("%"):
-        magic = _line_magics.get(name.lstrip("%")) or _cell_magics.get(name.lstrip("%"))
-        text = (magic.__doc__ or "no documentation") if magic else None
-        _output("%s\n" % (text or "Object `%s` not found." % name))
-        return
-    try:
-        value = eval(name, _namespace())
-    except Exception:
-        _output("Object `%s` not found.\n" % name)
-        return
-    inspect = session.library("inspect")
-    report = []
-    if callable(value):
-        try:
-            report.append("Signature: %s%s" % (name, inspect.signature(value)))
-        except (ValueError, TypeError):
-            pass
+def _config(line):
+    """%config InlineBackend.figure_format = 'svg': reads or sets a setting. Of other
+    classes than InlineBackend, settings are accepted and mean nothing here."""
+    line = line.strip()
+    if not line:
+        _output("Available objects for config:\n    InlineBackend\n    InteractiveShell\n")
+        return None
+    target, equals, value = line.partition("=")
+    owner, _, name = target.strip().partition(".")
+    if owner == "InlineBackend":
+        thing = session.part("figures").settings
+    elif owner in ("InteractiveShell", "ZMQInteractiveShell"):
+        thing = shell
     else:
-        report.append("String form: %s" % (session.part("display").plain(value) or "")[:400])
-    report.append("Type: %s" % type(value).__name__)
-    report.append("Docstring: %s" % (inspect.getdoc(value) or "<no docstring>"))
-    _output("\n".join(report) + "\n")
+        thing = None
+    if not equals:
+        if thing is None:
+            raise UsageError("Invalid config statement: %r" % line)
+        if name:
+            return getattr(thing, name)
+        _output("".join("%s.%s = %r\n" % (owner, key, held)
+                        for key, held in sorted(vars(thing).items())))
+        return None
+    if not name:
+        raise UsageError("Invalid config statement: %r, should be `Class.trait = value`" % line)
+    value = eval(value.strip(), namespace())
+    if thing is not None:
+        try:
+            setattr(thing, name, value)
+        except (ValueError, AttributeError) as error:
+            raise UsageError("%%config %s: %s" % (line, error)) from None
+    return None
 
 
-def _ignored(line, body=None):
-    """Means nothing here."""
+def _precision(line):
+    """%precision 3, %precision %.3e, %precision: how floats are shown."""
+    formatter = shell.display_formatter.formatters["text/plain"]
+    try:
+        formatter.float_precision = line.strip()
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if "numpy" in sys.modules:
+        digits = line.strip()
+        sys.modules["numpy"].set_printoptions(precision=int(digits) if digits.isdigit() else 8)
+    return formatter.float_precision
+
+
+def _xmode(line):
+    """%xmode Minimal|Plain|Context|Verbose: Minimal shows exceptions without a traceback;
+    all others show Python's own."""
+    wanted = line.strip().capitalize()
+    if wanted not in ("Minimal", "Plain", "Context", "Verbose"):
+        raise UsageError("%xmode takes Minimal, Plain, Context or Verbose")
+    session.part("tracebacks").minimal = wanted == "Minimal"
+    _output("Exception reporting mode: %s\n" % wanted)
+
+
+def _automagic(line):
+    """%automagic [on|off]: whether a single line may be a magic without its %."""
+    global automagic
+    word = line.strip().lower()
+    if word not in ("", "on", "off", "1", "0", "true", "false"):
+        raise UsageError("%automagic takes on or off")
+    automagic = not automagic if not word else word in ("on", "1", "true")
+    _output("\nAutomagic is %s, %% prefix %s needed for line magics.\n" % (
+        ("ON", "IS NOT") if automagic else ("OFF", "IS")))
+
+
+# ----------------------------------------------------------------------- extensions
+
+
+_loaded = {"autoreload", "matplotlib", "storemagic"}  # what needs no loading
+
+
+def load_extension(name):
+    """An extension of IPython that is installed, or a file of the session."""
+    if name in _loaded:
+        return "already loaded"
+    try:
+        __import__(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(error.name + ".")):
+            raise UsageError("%%load_ext: no module %s here: it is not installed, and is no file "
+                             "of the session" % name) from None
+        raise
+    module = sys.modules[name]
+    function = getattr(module, "load_ipython_extension", None)
+    if function is None:
+        raise UsageError("%%load_ext: the %s module is not an IPython extension: it has no "
+                         "load_ipython_extension()" % name)
+    function(shell)
+    _loaded.add(name)
+    return None
 
 
 def _load_ext(line):
-    """IPython's own extensions have no use here; others cannot be loaded."""
+    """%load_ext MODULE: loads an extension of IPython."""
     name = line.strip()
-    if name not in ("autoreload", "matplotlib", "storemagic", "line_profiler",
-                    "memory_profiler", "watermark", "tensorboard", "lab_black", "nb_black"):
-        raise UsageError("%%load_ext: IPython extensions cannot be loaded here: %s" % name)
+    if not name:
+        raise UsageError("Missing module name.")
+    if load_extension(name) == "already loaded" and name not in (
+            "autoreload", "matplotlib", "storemagic"):
+        _output("The %s extension is already loaded. To reload it, use:\n  %%reload_ext %s\n"
+                % (name, name))
 
 
-def _bang(line, body=None):
-    shell.system(body if body is not None else line)
+def _reload_ext(line):
+    """%reload_ext MODULE"""
+    _loaded.discard(line.strip())
+    if line.strip() not in ("autoreload", "matplotlib", "storemagic"):
+        module = sys.modules.get(line.strip())
+        if module is not None:
+            session.library("importlib").reload(module)
+    _load_ext(line)
 
+
+def _autoreload(line):
+    """%autoreload: accepted; modules are reloaded by importlib.reload() alone."""
+    sys.stderr.write("%autoreload: modules are not reloaded by themselves here; "
+                     "importlib.reload(module) does it\n")
+
+
+def _ignored(line, body=None):
+    """Accepted; it means nothing here."""
+
+
+def _refused(name, why):
+    def run(line, body=None):
+        raise UsageError("%%%s: %s" % (name, why))
+
+    run.__doc__ = "Not here: " + why
+    return run
+
+
+# ------------------------------------------------------------------------- help
+
+
+def _lsmagic(line):
+    """%lsmagic: all magics."""
+    _output("Available line magics:\n%s\n\nAvailable cell magics:\n%s\n\nAutomagic is %s\n" % (
+        "  ".join("%" + name for name in sorted(_line_magics)),
+        "  ".join("%%" + name for name in sorted(_cell_magics)),
+        "ON, % prefix IS NOT needed for line magics." if automagic else
+        "OFF, % prefix IS needed for line magics."))
+
+
+def _magic(line):
+    """%magic: what each magic does."""
+    for sign, table in (("%", _line_magics), ("%%", _cell_magics)):
+        for name in sorted(table):
+            text = " ".join((table[name].__doc__ or "").split())
+            _output("%s%s\n    %s\n" % (sign, name, text or "no documentation"))
+
+
+def _described(function):
+    def run(line):
+        getattr(session.part("describe"), function)(line.strip())
+
+    run.__doc__ = "%%%s NAME" % function
+    return run
+
+
+_NO_TERMINAL = "nobody can type into a running cell"
+_NO_FRONT_END = "a cell cannot fill the next one"
 
 _line_magics = {
-    "matplotlib": _ignored, "config": _ignored, "autoreload": _ignored, "colors": _ignored,
-    "xmode": _ignored, "doctest_mode": _ignored, "autosave": _ignored, "pprint": _ignored,
-    "load_ext": _load_ext, "reload_ext": _load_ext, "unload_ext": _ignored,
-    "precision": _precision, "time": _time, "timeit": _timeit, "pinfo": _pinfo,
-    "pinfo2": _pinfo, "cd": _cd, "env": _env, "set_env": _env, "who": _who,
-    "who_ls": lambda line: _who_names(), "whos": _who, "reset": _reset, "run": _run_file,
-    "pylab": _pylab, "sx": lambda line: shell.getoutput(line),
-    "system": lambda line: shell.getoutput(line),
-    "pwd": lambda line: session.library("os").getcwd(),
-    "ls": lambda line: shell.system("ls " + line), "cat": lambda line: shell.system("cat " + line),
-    "mkdir": lambda line: shell.system("mkdir " + line),
-    "pip": _refuse_install, "conda": lambda line: _refuse_install(line, "conda"),
-    "mamba": lambda line: _refuse_install(line, "mamba"),
+    "time": timing.timed, "timeit": timing.timeit, "prun": timing.prun,
+    "sx": _system, "system": _system, "pip": _install("pip"), "conda": _install("conda"),
+    "mamba": _install("mamba"), "uv": _install("uv"), "ls": _command("ls --color=never"),
+    "run": workspace.run_file, "hist": workspace.history, "who_ls": workspace.who_names,
+    "tb": workspace.show_traceback,
+    "matplotlib": _matplotlib, "pylab": _pylab, "config": _config, "precision": _precision,
+    "xmode": _xmode, "automagic": _automagic, "load_ext": _load_ext, "reload_ext": _reload_ext,
+    "unload_ext": _ignored, "autoreload": _autoreload, "lsmagic": _lsmagic, "magic": _magic,
+    "pinfo": _described("info"), "pinfo2": _described("source_info"), "pdoc": _described("doc"),
+    "pdef": _described("signature"), "psource": _described("source"),
+    "pfile": _described("source"), "psearch": _described("search"),
+    "colors": _ignored, "doctest_mode": _ignored, "autosave": _ignored, "pprint": _ignored,
+    "gui": _ignored, "autocall": _ignored, "autoawait": _ignored, "logstart": _ignored,
+    "logstop": _ignored, "killbgscripts": _ignored,
+    "pdb": _refused("pdb", "there is no debugger: " + _NO_TERMINAL),
+    "debug": _refused("debug", "there is no debugger: " + _NO_TERMINAL),
+    "edit": _refused("edit", "there is no editor: " + _NO_TERMINAL),
+    "load": _refused("load", _NO_FRONT_END + "; %run FILE runs it"),
+    "loadpy": _refused("loadpy", _NO_FRONT_END + "; %run FILE runs it"),
+    "recall": _refused("recall", _NO_FRONT_END + "; %rerun runs it"),
+    "macro": _refused("macro", "a function does it"),
+    "store": _refused("store", "a session's variables do not outlive it; write a file"),
+    "connect_info": _refused("connect_info", "a session has no Jupyter connection file"),
+    "qtconsole": _refused("qtconsole", "there is no screen"),
 }
+for _name in ("cd", "pwd", "pushd", "popd", "dhist", "env", "set_env", "who", "whos", "reset",
+              "reset_selective", "xdel", "history", "rerun"):
+    _line_magics[_name] = getattr(workspace, _name)
+for _name in ("cat", "cp", "mv", "rm", "mkdir", "rmdir", "less", "more", "man"):
+    _line_magics[_name] = _command({"less": "cat", "more": "cat"}.get(_name, _name))
+for _name, _flags in (("ll", "-l"), ("la", "-la"), ("lf", "-l"), ("ldir", "-ld */")):
+    _line_magics[_name] = _command("ls --color=never " + _flags)
+
 _cell_magics = {
-    "time": _time, "timeit": _timeit, "capture": _capture, "writefile": _writefile,
-    "file": _writefile, "bash": _script("bash"), "sh": _script("sh"), "perl": _script("perl"),
-    "script": _script_any, "!": _bang, "sx": _bang, "system": _bang,
-    "html": _as_mime("text/html"), "HTML": _as_mime("text/html"),
+    "time": timing.timed, "timeit": timing.timeit, "prun": timing.prun, "capture": _capture,
+    "writefile": workspace.writefile, "file": workspace.writefile, "script": _script(None),
+    "!": _bang, "sx": _bang, "system": _bang, "html": _as_mime("text/html"), "HTML": _as_mime("text/html"),
     "markdown": _as_mime("text/markdown"), "latex": _as_mime("text/latex"),
     "svg": _as_mime("image/svg+xml"), "SVG": _as_mime("image/svg+xml"),
-    "javascript": _as_mime("application/javascript"),
-    "js": _as_mime("application/javascript"),
+    "javascript": _as_mime("application/javascript"), "js": _as_mime("application/javascript"),
+    "debug": _line_magics["debug"],
 }
+for _name in ("bash", "sh", "perl", "ruby", "pypy", "python", "python2", "python3"):
+    _cell_magics[_name] = _script({"python": "python3"}.get(_name, _name))
+# The line is a path or a command: variables are put in, as IPython does for all.
+_as_written = frozenset(("time", "timeit", "prun", "sx", "system", "config", "env", "set_env",
+                         "pinfo", "pinfo2", "psearch", "precision", "pip", "conda", "mamba"))
 
 
-class Lines(list):
-    """The output of a command, by lines."""
-
-    n = property("\n".join)
-    s = property(" ".join)
-    l = property(list)
-
-
-class ZMQInteractiveShell:
-    """What get_ipython() gives: the little of IPython's shell that is here. By its
-    name, `kernel` and `config` libraries (pandas' widths, for one) tell a notebook
-    from a terminal."""
-
-    user_ns = property(lambda self: _namespace())
-    kernel = None
-    config = {"IPKernelApp": {}}
-
-    def run_line_magic(self, name, line):
-        magic = _line_magics.get(name)
-        if magic is None:
-            also = " (But cell magic `%%%%%s` exists, did you mean that instead?)" % name
-            raise UsageError("Line magic function `%%%s` not found%s." % (
-                name, also if name in _cell_magics else ""))
-        return magic(_fill(line) if name in ("cd", "run", "load_ext") else line)
-
-    def run_cell_magic(self, name, line, cell):
-        magic = _cell_magics.get(name)
-        if magic is None:
-            raise UsageError("Cell magic `%%%%%s` not found." % name)
-        return magic(line, cell)
-
-    def magic(self, text):
-        name, _, line = text.lstrip("%").partition(" ")
-        return self.run_line_magic(name, line)
-
-    def system(self, command):
-        """!command"""
-        if _is_install(command):
-            _refuse_install(command, command.split()[0])
-        command = _fill(command)
-        _namespace()["_exit_code"] = _stream_process(["bash", "-c", command])
-
-    def getoutput(self, command):
-        """x = !command"""
-        if _is_install(command):
-            _refuse_install(command, command.split()[0])
-        done = session.library("subprocess").run(
-            ["bash", "-c", _fill(command)], stdout=-1, stderr=-2)
-        return Lines(done.stdout.decode("utf-8", "replace").splitlines())
-
-    def run_cell(self, source, *arguments, **options):
-        value = _run_code(source)
-        sys.displayhook(value)
-
-    def __repr__(self):
-        return "<kiln shell>"
+def _unknown(kind, name, table, other, also):
+    """UsageError for a magic that there is not, with what may have been meant."""
+    sign = "%%" if kind == "Cell" else "%"
+    text = "%s magic %s`%s%s` not found" % (
+        kind, "function " if kind == "Line" else "", sign, name)
+    if name in other:
+        text += " (But %s magic `%s%s` exists, did you mean that instead?)" % (
+            "line" if kind == "Cell" else "cell", also, name)
+    else:
+        near = session.library("difflib").get_close_matches(name, table, 1, 0.6)
+        if near:
+            text += ": did you mean `%s%s`?" % (sign, near[0])
+            return UsageError(text)
+    return UsageError(text + ".")
 
 
-shell = ZMQInteractiveShell()
+def run_line(name, line):
+    magic = _line_magics.get(name)
+    if magic is None:
+        raise _unknown("Line", name, _line_magics, _cell_magics, "%%")
+    return magic(line if name in _as_written else fill(line))
+
+
+def run_cell(name, line, body):
+    magic = _cell_magics.get(name)
+    if magic is None:
+        raise _unknown("Cell", name, _cell_magics, _line_magics, "%")
+    return magic(line if name in _as_written else fill(line), body)
+
+
+# ---------------------------------------------------------------------- registering
+
+
+def register(kind, name, function):
+    """A magic of the code's own."""
+    if kind in ("line", "line_cell"):
+        _line_magics[name] = function
+    if kind in ("cell", "line_cell"):
+        _cell_magics[name] = function
+
+
+def register_objects(objects):
+    """Classes or instances whose `magics` says {"line": {name: method}, "cell": ...}."""
+    for one in objects:
+        if isinstance(one, type):
+            # IPython's own wants a shell that it can configure.
+            options = {"parent": None} if hasattr(one, "class_traits") else {}
+            one = one(shell=shell, **options)
+        for kind in ("line", "cell"):
+            for name, method in one.magics.get(kind, {}).items():
+                register(kind, name, getattr(one, method) if isinstance(method, str) else method)

@@ -11,8 +11,18 @@
     X(pretty, "pretty.py")                                                                     \
     X(tracebacks, "tracebacks.py")                                                             \
     X(figures, "figures.py")                                                                   \
+    X(formatters, "formatters.py")                                                             \
+    X(lines, "lines.py")                                                                       \
+    X(interactivity, "interactivity.py")                                                       \
+    X(shell, "shell.py")                                                                       \
     X(magics, "magics.py")                                                                     \
+    X(arguments, "arguments.py")                                                               \
+    X(timing, "timing.py")                                                                     \
+    X(workspace, "workspace.py")                                                               \
+    X(history, "history.py")                                                                   \
+    X(describe, "describe.py")                                                                 \
     X(ipython, "ipython.py")                                                                   \
+    X(display_classes, "display_classes.py")                                                   \
     X(analyze, "analyze.py")
 
 #endif

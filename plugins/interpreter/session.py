@@ -222,6 +222,7 @@ class Cell:
         self.filename = filename
 
 
+_interactivity = None  # interactivity.py, where not the last expression is to be shown
 _futures = 0  # `from __future__` of earlier cells holds for later ones
 _cells = {}  # source -> Cell, oldest first
 _CELLS_MAX = 256
@@ -270,11 +271,12 @@ def compile_cell(source, filename):
     try:
         tree = compile(source, filename, "exec", flags, True)
     except SyntaxError as error:
-        changed = part("magics").transform(source, filename, flags, error) if (
-            "%" in source or "!" in source or "?" in source) else None
+        changed = part("lines").transform(source, filename, flags, error)
         if changed is None:
             raise
         source, tree = changed
+    if _interactivity is not None:
+        tree = _interactivity(tree)
     flags = _ASYNC | _futures
     body = tail = None
     quiet = False
@@ -294,6 +296,8 @@ def compile_cell(source, filename):
 
 
 def _compiled(source, filename):
+    if _interactivity is not None:
+        return compile_cell(source, filename)
     cell = _cells.pop(source, None)
     if cell is None:
         cell = compile_cell(source, filename)
@@ -407,6 +411,19 @@ def _run(source, filename):
             _show(value, channel.emit if "kiln_figures" in _sys_modules else _emit_last)
 
 
+def _as_magic(source, error):
+    """A cell that is one unknown name, which may be a magic's (`pwd`, `who`): what is
+    left of the error."""
+    name = part("lines").automagic(source) if source.strip().isidentifier() else None
+    if name is None:
+        return error
+    try:
+        sys.displayhook(part("magics").run_line(name, ""))
+    except BaseException as failure:
+        return failure
+    return None
+
+
 def _exit_code(error):
     """As the interpreter does: None is 0, a number itself, else a message."""
     code = error.code
@@ -460,6 +477,8 @@ def _prepare(source, count, filename, stdin, arguments, env):
         while len(history) < count and len(history) < 100000:
             history.append("")
         history.append(source)
+        if "_i" in source:
+            part("history").bind(source)
     sources[filename] = source
     cache = getattr(_sys_modules.get("linecache"), "cache", None)
     if type(cache) is dict:
@@ -496,6 +515,8 @@ def execute(source, count, cell_id=None, stdin=None, arguments=None, env=None):
                 _trace = sys.gettrace()
                 if _trace is not None:
                     sys.settrace(None)
+        except NameError as error:
+            failure = _as_magic(source, error)
         except BaseException as error:
             failure = error
             if isinstance(error, MemoryError):
@@ -551,7 +572,7 @@ def clear_output(wait=False):
 
 def get_ipython():
     """The little of IPython's shell that code from notebooks asks for."""
-    return part("magics").shell
+    return part("shell").shell
 
 
 def _fill_namespaces():
@@ -563,11 +584,13 @@ def _fill_namespaces():
     if print_to is not None:
         _builtins.print = print_to(Stream)
     sites = __import__("_sitebuiltins")  # frozen in; what site.py would set
+    sites.Quitter._ipython_display_ = lambda self: self()  # a cell that is `exit` alone
     _builtins.exit = sites.Quitter("exit", "Ctrl-D (i.e. EOF)")
     _builtins.quit = sites.Quitter("quit", "Ctrl-D (i.e. EOF)")
     _builtins.help = sites._Helper()
     namespace = _main.__dict__
-    namespace.update(In=[""], Out={}, _=None, __=None, ___=None)
+    inputs, outputs = [""], {}
+    namespace.update(In=inputs, Out=outputs, _ih=inputs, _oh=outputs, _=None, __=None, ___=None)
     namespace.pop("__annotations__", None)
 
 
@@ -637,6 +660,7 @@ def start(variables):
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.path.insert(0, os.getcwd())
     _keep_reserve()
+    _main._dh = [os.getcwd()]
     _restore_streams(None)
     sys.argv = [""]
     _signal.signal(_signal.SIGINT, _signal.default_int_handler)

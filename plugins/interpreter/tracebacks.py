@@ -2,6 +2,9 @@
 `session` is session.py."""
 _FRAMES_MAX = 2000  # frames of one traceback that are looked at, from both ends
 
+minimal = False  # %xmode Minimal: no frames
+last = None  # the exception that was reported last
+
 
 def _safe_str(error):
     try:
@@ -115,9 +118,13 @@ def _emit(error, trace):
 
 def report(error):
     """Emits the error event."""
-    magics = session._parts.get("magics")
-    if magics is not None and type(error) is magics.UsageError:
+    global last
+    last = error
+    shell = session._parts.get("shell")
+    if shell is not None and type(error) is shell.UsageError:
         trace = ["UsageError: " + _safe_str(error)]
+    elif minimal:
+        trace = [_name(error) + ": " + _safe_str(error)]
     else:
         try:
             trace = lines(error)
