@@ -163,7 +163,10 @@ static void apply_outcome(kiln_result *result, const kiln_outcome *outcome)
 static void apply_end(kiln_core_run *run, const kiln_outcome *outcome)
 {
     kiln_result *result = run->result;
-    const char *state = run->killed ? "its processes were killed" : "it was interrupted";
+    const char *state = !run->killed ? "it was interrupted"
+                        : kiln_backend_keeps_state(run->backend)
+                            ? "its processes were killed and the session's state is lost"
+                            : "its processes were killed";
     char message[200];
     if (run->end == END_TIMEOUT || run->end == END_CPU) {
         bool wall = run->end == END_TIMEOUT;
@@ -250,13 +253,23 @@ static void stop(kiln_core_run *run, run_end end, bool force)
     kiln_binding_kill(run->binding);
 }
 
+/* The grace is over. */
+static void kill_stubborn(kiln_core_run *run)
+{
+    char detail[100];
+    snprintf(detail, sizeof(detail), "it did not stop within %llu ms of the interrupt",
+             (unsigned long long)run->execution->engine->grace_ms);
+    kiln_result_add_decision(run->result, "engine", "kill", detail);
+    stop(run, run->end, true);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     kiln_core_run *run = timer->data;
     if (run->end == END_NONE) {
         stop(run, END_TIMEOUT, false);
     } else if (!run->killed) {
-        stop(run, run->end, true);
+        kill_stubborn(run);
     } else {
         kiln_log(KILN_LOG_ERROR, kiln_backend_name(run->backend),
                  "did not complete after a kill: abandoned");
@@ -281,6 +294,9 @@ void kiln_core_runs_interrupt(kiln_execution *execution, bool force)
             continue;
         }
         run->asked = round;
+        if (force && run->executing && !run->killed) {
+            kiln_result_add_decision(run->result, "engine", "kill", "it was interrupted twice");
+        }
         stop(run, END_CANCEL, force); /* it may end in this call, and others with it */
         if (gone) {
             return;

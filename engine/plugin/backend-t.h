@@ -57,7 +57,7 @@ struct kiln_binding {
     kiln_ready_waiter *waiters;
     struct kiln_proxy *proxy; /* of KILN_NETWORK_PROXY */
     kiln_guest *guest;        /* the session's worker, for a plugin with a worker half */
-    char lost[512];           /* how the last worker ended while it was idle, or "" */
+    char lost[512];           /* how the last worker ended, until that is told, or "" */
     /* the execution in flight */
     bool running;
     kiln_ticket ticket;

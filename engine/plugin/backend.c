@@ -320,6 +320,11 @@ const char *kiln_backend_name(const kiln_backend *backend)
     return backend->loaded->plugin.name;
 }
 
+bool kiln_backend_keeps_state(const kiln_backend *backend)
+{
+    return backend->loaded->plugin.capabilities & KILN_CAP_SESSIONS;
+}
+
 bool kiln_backend_speaks(const kiln_backend *backend, const char *language)
 {
     const json_t *entry = json_object_get(backend->all->table, kiln_backend_name(backend));

@@ -54,6 +54,8 @@ kiln_backend *kiln_backends_analyzer(const kiln_backends *backends, const char *
 json_t *kiln_backends_table(const kiln_backends *backends);
 
 const char *kiln_backend_name(const kiln_backend *backend);
+/* From cell to cell. */
+bool kiln_backend_keeps_state(const kiln_backend *backend);
 bool kiln_backend_speaks(const kiln_backend *backend, const char *language);
 /* Starts the worker process that its sessions are forked from, if it has one, so
  * that it warms up before the first session. */

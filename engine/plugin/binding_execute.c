@@ -191,11 +191,11 @@ static void guest_exit(void *user, const kiln_exit *exit)
     char message[512];
     binding->guest = NULL;
     kiln_outcome_of_exit(exit, &outcome, message);
+    snprintf(binding->lost, sizeof(binding->lost), "%s", message);
     if (binding->running && binding->pending == NULL) {
         kiln_binding_complete(binding, &outcome);
         return;
     }
-    snprintf(binding->lost, sizeof(binding->lost), "%s", message);
     if (binding->pending != NULL) {
         start_pending(binding);
     }
@@ -220,8 +220,8 @@ static void decide(kiln_binding *binding, const char *action, const char *detail
     }
 }
 
-/* A session goes on with a fresh worker when its last one died between cells: that its
- * state is gone must not stay unsaid. */
+/* A session goes on with a fresh worker when its last one died: that its state is gone
+ * must not stay unsaid. */
 static void tell_lost(kiln_binding *binding)
 {
     if (binding->lost[0] != '\0') {

@@ -258,13 +258,7 @@ def load_extension(name):
     """An extension of IPython that is installed, or a file of the session."""
     if name in _loaded:
         return "already loaded"
-    try:
-        __import__(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(error.name + ".")):
-            raise UsageError("%%load_ext: no module %s here: it is not installed, and is no file "
-                             "of the session" % name) from None
-        raise
+    __import__(name)
     module = sys.modules[name]
     function = getattr(module, "load_ipython_extension", None)
     if function is None:
