@@ -1,5 +1,6 @@
 /* channel.c - output, interrupts, options and embedded code for the runner. */
 #include "channel.h"
+#include "nudge.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -340,6 +341,7 @@ static void on_sigint(int signal_number, siginfo_t *info, void *context)
     } else if (armed) {
         interrupted = 1;
         PyErr_SetInterruptEx(signal_number);
+        kiln_nudge_start();
     } else {
         early = 1;
     }
@@ -361,15 +363,18 @@ static PyObject *channel_arm(PyObject *self, PyObject *on)
     (void)self;
     if (on == Py_True) {
         install_handler();
+        kiln_nudge_prepare(owner);
         interrupted = 0;
         armed = 1;
         if (early) {
             early = 0;
             interrupted = 1;
             PyErr_SetInterruptEx(SIGINT);
+            kiln_nudge_start();
         }
     } else {
         armed = 0;
+        kiln_nudge_stop();
         for (int i = 0; i < 8 && PyErr_CheckSignals() < 0; i++)
             PyErr_Clear();
     }
