@@ -31,7 +31,9 @@ PACKAGES_RUN = gcc libc6-dev make pkg-config bash python3 libpython3-dev python3
   libluajit-5.1-dev libuv1-dev libjansson-dev libsodium-dev libseccomp-dev libinih-dev \
   libhttp-parser-dev libpcre2-dev libarchive-dev libpng-dev git diffutils
 PACKAGES_TEST = $(PACKAGES_RUN) luajit perl libcmocka-dev python3-nbformat python3-numpy \
-  python3-pandas lua5.4 curl util-linux podman runc catatonit debootstrap busybox-static $(if $(shell command -v node),,nodejs)
+  python3-pandas python3-ipython python3-jinja2 python3-sympy python3-tqdm python3-plotly \
+  python3-altair lua5.4 curl util-linux podman runc catatonit debootstrap busybox-static \
+  $(if $(shell command -v node),,nodejs)
 PACKAGES_LINT = $(PACKAGES_TEST) clang clang-format clang-tidy cppcheck
 PACKAGES_FUZZ = $(PACKAGES_TEST) clang libclang-rt-14-dev
 PACKAGES_BENCH = $(PACKAGES_TEST) bubblewrap jupyter-nbconvert jupyter-core python3-ipykernel \
@@ -309,6 +311,7 @@ bench: packages-bench
 real: packages-real
 	@$(SUBMAKE) all
 	@$(PYTHON) t/real/compare.py --build $(BUILD) $(REAL_FLAGS)
+	@$(PYTHON) t/real/cpython.py --kiln $(BUILD)/kiln $(CPYTHON_FLAGS)
 
 scenarios: packages-scenarios
 	@$(SUBMAKE) all
@@ -329,7 +332,7 @@ help:
 	@echo 'make test-v2   kiln under cgroup v2, in a machine that qemu emulates'
 	@echo 'make fuzz      each decoder for FUZZ_SECONDS=30'
 	@echo 'make bench     the cost, beside floors, peers and targets'
-	@echo 'make real      notebooks that others wrote, beside jupyter nbconvert'
+	@echo 'make real      notebooks that others wrote, beside ipykernel; CPython tests, inside'
 	@echo 'make scenarios a public collection of tasks under kiln eval, beside bare runs'
 	@echo 'make coverage  line coverage of the tests'
 	@echo 'make clean'

@@ -284,6 +284,10 @@ else:
         def __repr__(self):
             return "custom\nrepr"
 
+    class Array:
+        def __repr__(self):
+            return "array([%s,\n       %s])" % ((", ".join(["-0.26719942"] * 5),) * 2)
+
     class Sub(dict):
         pass
 
@@ -317,6 +321,7 @@ else:
         types.MappingProxyType({"a": 1}), vars(Plain), datetime.datetime(2020, 1, 1),
         [datetime.date(2020, 1, n) for n in range(1, 9)], datetime.timedelta(1), Pretty(),
         [Pretty()], super(Sub, Sub()), {"é" * 30: "ü" * 60}, [[]] * 50, [[[[["deep" * 20] * 3]]]],
+        {(0.05, True): (Array(), Array())}, [[Array()] * 3, {"a": Array(), "b": [Array()]}],
         Plain(), [Plain()] * 3, (x for x in ()), open, sys, sys.flags, {1: {2, 3}, (4, 5): None},
     ]
     bad = []

@@ -75,10 +75,9 @@ class Printer:
 
     def _next_group(self):
         for groups in self._queue:
-            for index in reversed(range(len(groups))):
-                group = groups[index]
+            for index, group in enumerate(reversed(groups)):
                 if group.breakables:
-                    del groups[index]
+                    del groups[index]  # counted from the other end, as IPython does
                     group.broken = True
                     return group
             for group in groups:
