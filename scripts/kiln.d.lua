@@ -88,8 +88,18 @@ function context:decide(action, detail) end
 ---@alias kiln.Next fun(input: kiln.Input): kiln.Result
 --- A script returns one, or a table of hooks. It must return a result of this execution.
 ---@alias kiln.Policy fun(input: kiln.Input, ctx: kiln.Context, next: kiln.Next): kiln.Result
+--- What `kiln eval` asks a policy for code by, where a scenario has an instruction alone.
+---@class kiln.Scenario
+---@field name string
+---@field instruction string
+---@field language? string what the scenario says
+---@field source_of_truth? {name: string, text: string}
+---@field inputs string[] names of the input files
+--- The first of a chain that has one is asked, before any policy's execute. Awaits.
+---@alias kiln.Instruct fun(scenario: kiln.Scenario, ctx: kiln.Context): string, string? code, language
 ---@class kiln.Hooks
----@field execute kiln.Policy
+---@field execute? kiln.Policy
+---@field instruct? kiln.Instruct
 
 ---@class kiln.Option
 ---@field type "string"|"boolean"|"integer"|"duration"|"size"|"list" durations are read as milliseconds, sizes as bytes
@@ -243,6 +253,7 @@ function kiln.size(text) end
 ---@field client? string
 ---@field execution_count? number
 ---@field failures? number
+---@field scenario? kiln.Scenario then `instruct` is asked for the code
 
 --- In NAME_test.lua, run by `kiln test`.
 ---@class kiln.Test

@@ -97,6 +97,32 @@ fails("command = sleep 60\ntimeout = 200ms", {}, "timeout: wall time of 200 ms w
 fails("command = true\nbackend = intepreter", {}, 'unavailable: no backend "intepreter"', "a backend that is not there")
 fails("command = echo why >&2; false", {}, "# its standard error ends with:\n# why\n", "standard error is told")
 
+-- ---- an instruction alone: the chain's instruct gives the code
+local sot = "# Canon\n\n```python template\nopen('made.txt', 'w').write({{instruction}} + ' / ' + {{source_of_truth}})\n```\n"
+local instructed = { ["canon.md"] = sot, ["canonical/made.txt"] = "Make it. / canon.md" }
+local keys = "instruction = Make it.\nsource_of_truth = canon.md\nchain = made"
+r = scenario(keys, instructed, "--set", "chain.made.policies=audit template route")
+tap.is(r.code, 0, "instruct: the shipped template")
+r = scenario(keys, instructed, "--set", "chain.made.policies=deny template", "--set", "policy.deny.calls=open")
+tap.is(r.code, 1, "instruct: the other policies see its code")
+tap.contains(r.out, "denied: ", "and may refuse it")
+r = scenario(keys, instructed, "--set", "chain.made.policies=audit route")
+tap.contains(r.out, "unavailable: no policy of chain made has an instruct function", "instruct: a chain without one")
+file("model.lua", [[
+return { instruct = function(scenario, ctx)
+  -- as one would ask a model: code of a backend's output
+  local answer = kiln.run("exec", { language = "bash", code = "cat", stdin = "echo -n '" .. scenario.instruction .. " / canon.md' > made.txt" })
+  return answer.stdout, "bash"
+end }]])
+r = scenario(keys, instructed, "--set", "chain.made.policies=model route", "--set", "policy.model.script=" .. dir .. "/model.lua")
+tap.is(r.code, 0, "instruct: a policy that awaits an answer")
+file("bad.lua", "return { instruct = function() return 7 end }")
+r = scenario(keys, instructed, "--set", "chain.made.policies=bad", "--set", "policy.bad.script=" .. dir .. "/bad.lua")
+tap.contains(r.out, "policy bad failed: instruct: code expected, got number", "instruct: no code")
+file("loop.lua", "return { instruct = function() while true do end end }")
+r = scenario(keys, instructed, "--set", "chain.made.policies=loop", "--set", "policy.loop.script=" .. dir .. "/loop.lua")
+tap.contains(r.out, "ran longer than 50 ms of CPU time", "instruct: a loop is stopped")
+
 -- ---- every file, whatever it is
 fails("command = ln -s /etc/passwd a", { ["canonical/a"] = "x" }, "odd: a:", "a symbolic link is no file")
 fails("command = mkfifo p", {}, "odd: p:", "nor is a pipe")

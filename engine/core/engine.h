@@ -66,6 +66,10 @@ typedef struct kiln_execute_options {
      * and a backend answers at once with the status that `answers` ({"exec":"crashed",
      * "*":"ok"}; borrowed; NULL: ok) has for it. */
     json_t *trace;
+    /* Borrowed until done, or NULL. Then the request's code does not count: the chain's first
+     * policy with an `instruct` is asked for it. {"name","instruction","language"?,
+     * "source_of_truth":{"name","text"}?,"inputs":[]} */
+    json_t *scenario;
     const json_t *answers;
     int out_fd;           /* directory for output files, -1: only told, not kept */
     const char *out_path; /* its name, for output_files[].path */

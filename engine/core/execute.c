@@ -204,6 +204,7 @@ int kiln_execute(kiln_session *session_, kiln_request *request,
         .consecutive_failures = session->consecutive_failures,
         .decisions = execution->decisions,
         .trace = options->trace,
+        .scenario = options->scenario,
         .execution = execution,
     };
     *out = execution;

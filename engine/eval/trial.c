@@ -480,6 +480,7 @@ static int execute(kiln_trial *trial, const char *code, size_t length, const cha
 {
     const kiln_execute_options options = {
         .chain = kiln_scenario_text(trial->scenario, KILN_SCENARIO_CHAIN),
+        .scenario = trial->spec.task->instruct,
         .out_fd = trial->made_fd,
         .out_path = trial->made,
         .on_done = on_done,

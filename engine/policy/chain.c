@@ -184,7 +184,11 @@ static int l_begin(lua_State *L)
     lua_pushnumber(L, (lua_Number)run->context.execution_count);
     lua_pushnumber(L, run->context.consecutive_failures);
     lua_pushstring(L, run->context.client); /* NULL is nil */
-    return 7;
+    if (run->context.scenario == NULL) {
+        return 7;
+    }
+    kiln_lua_push_json(L, run->context.scenario);
+    return 8;
 }
 
 static int l_enter(lua_State *L)
@@ -349,6 +353,21 @@ static int l_leave(lua_State *L)
     return 2;
 }
 
+/* uninstructed() -> the result where no policy has an `instruct` */
+static int l_uninstructed(lua_State *L)
+{
+    kiln_policy_run *run = kiln_policy_run_here(L);
+    kiln_error err = KILN_ERROR_INIT;
+    kiln_error_set(
+        &err, -ENOENT,
+        "no policy of chain %s has an instruct function: list one that does, such as "
+        "template, or give code",
+        run->chain->name);
+    return kiln_policy_run_push(
+        L, run,
+        kiln_policy_run_refuse(run, KILN_STATUS_UNAVAILABLE, "NoInstruct", err.text, NULL));
+}
+
 static int l_finish(lua_State *L)
 {
     kiln_policy_run *run = kiln_policy_run_here(L);
@@ -406,8 +425,10 @@ void kiln_chain_push_glue_functions(lua_State *L)
         const char *name;
         lua_CFunction function;
     } functions[] = {
-        {"begin", l_begin},   {"enter", l_enter}, {"leave", l_leave}, {"check", l_check},
-        {"finish", l_finish}, {"trace", l_trace}, {"take", l_take},
+        {"begin", l_begin},   {"enter", l_enter},
+        {"leave", l_leave},   {"check", l_check},
+        {"finish", l_finish}, {"trace", l_trace},
+        {"take", l_take},     {"uninstructed", l_uninstructed},
     };
     for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
         lua_pushcfunction(L, functions[i].function);

@@ -27,7 +27,8 @@ typedef struct script {
     kiln_policy *policy;
     const char *text;
     size_t length;
-    int function; /* registry reference */
+    int function; /* registry references; nil: none */
+    int instruct;
 } script;
 
 /* print is the log, at level info. */
@@ -52,12 +53,14 @@ static int l_print(lua_State *L)
     return 0;
 }
 
-/* { execute = function(input, ctx, next) }, at the top: leaves the function. */
+/* { execute = function(input, ctx, next), instruct = function(scenario, ctx) }, one of them
+ * at least, at the top: pushes both; nil for what is not there. */
 static void take_hooks(lua_State *L, const char *name)
 {
-    static const char *const hooks[] = {"execute", NULL};
+    static const char *const hooks[] = {"execute", "instruct", NULL};
+    int table = lua_gettop(L);
     lua_pushnil(L);
-    while (lua_next(L, -2) != 0) {
+    while (lua_next(L, table) != 0) {
         const char *hook = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
         int known = 0;
         while (hooks[known] != NULL && strcmp(hooks[known], hook) != 0) {
@@ -66,14 +69,18 @@ static void take_hooks(lua_State *L, const char *name)
         if (hooks[known] == NULL || !lua_isfunction(L, -1)) {
             luaL_error(L,
                        "%s: returns a table with \"%s\"; a policy's hooks are functions: "
-                       "execute",
+                       "execute, instruct",
                        name, hook);
         }
         lua_pop(L, 1);
     }
-    lua_getfield(L, -1, "execute");
-    if (lua_isnil(L, -1)) {
-        luaL_error(L, "%s: returns a table without execute = function(input, ctx, next)", name);
+    lua_getfield(L, table, "execute");
+    lua_getfield(L, table, "instruct");
+    if (lua_isnil(L, -1) && lua_isnil(L, -2)) {
+        luaL_error(L,
+                   "%s: returns a table without execute = function(input, ctx, next) or "
+                   "instruct = function(scenario, ctx)",
+                   name);
     }
 }
 
@@ -92,12 +99,14 @@ static int run_script(lua_State *L)
     lua_call(L, 0, 1);
     if (lua_istable(L, -1)) {
         take_hooks(L, name);
-    }
-    if (!lua_isfunction(L, -1)) {
+    } else if (lua_isfunction(L, -1)) {
+        lua_pushnil(L);
+    } else {
         return luaL_error(
             L, "%s: returns %s; a policy's script returns function(input, ctx, next)", name,
             lua_isnil(L, -1) ? "nothing" : luaL_typename(L, -1));
     }
+    loading->instruct = luaL_ref(L, LUA_REGISTRYINDEX);
     loading->function = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
 }
@@ -116,8 +125,10 @@ static int install(lua_State *L)
         lua_pushboolean(L, 1);
         lua_setfield(L, -2, policy->options[i].name);
     }
-    lua_call(L, 5, 0);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, loading->instruct);
+    lua_call(L, 6, 0);
     luaL_unref(L, LUA_REGISTRYINDEX, loading->function);
+    luaL_unref(L, LUA_REGISTRYINDEX, loading->instruct);
     return 0;
 }
 

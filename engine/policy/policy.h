@@ -22,7 +22,10 @@ typedef struct kiln_policy_context {
     uint64_t execution_count;      /* 1 for the session's first */
     unsigned consecutive_failures; /* of the session, before this execution */
     json_t *decisions;             /* array; ctx:decide appends {policy,action,detail} */
-    json_t *trace;   /* array, or NULL: what each policy does is appended, and nothing sleeps */
+    json_t *trace; /* array, or NULL: what each policy does is appended, and nothing sleeps */
+    /* {"name","instruction","language"?,"source_of_truth":{"name","text"}?,"inputs":[]}, or
+     * NULL: the code is there. Else the chain's first `instruct` is asked for it. */
+    json_t *scenario;
     void *execution; /* handed back to kiln_policy_host */
 } kiln_policy_context;
 

@@ -362,6 +362,7 @@ static int run_experiment(const kiln_test_suite *file, experiment *running, kiln
         .consecutive_failures =
             (unsigned)json_integer_value(json_object_get(running->spec, "failures")),
         .decisions = running->decisions,
+        .scenario = json_object_get(running->spec, "scenario"),
     };
     int rc = kiln_request_from_json(json_object_get(running->spec, "input"), &request, err);
     if (rc == 0) {
