@@ -192,7 +192,7 @@ end
 local running = {}
 for i, spec in ipairs(scenes) do
   local argv = spec.user and { "setpriv", "--reuid=" .. UID, "--regid=" .. UID, "--clear-groups",
-    spec.user .. "/build/kiln" } or { "kiln" }
+    spec.user .. "/build/kiln" } or is_root and { "setpriv", "--groups", "4,24", tap.kiln } or { "kiln" }
   for _, word in ipairs { "run", "-b", spec.backend, "-s", "limits.disk=8M", "-s", "limits.files=200",
     "-s", "limits.open_files=77", "-s", "limits.file_size=4M", "-s", "limits.processes=33", "-s",
     "limits.cpu=5s", "-s", "chain.default.policies=", "-c", look .. "\nimport sys, time\nsys.stdout.flush()\ntime.sleep(60)" } do
