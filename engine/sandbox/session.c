@@ -84,11 +84,12 @@ static int protect_root(int fs, kiln_error *err)
         char inside[64];
         snprintf(inside, sizeof(inside), "%s/%s", KILN_SESSION_MOUNT, folders[i].name);
         int fd = bind_from(fs, folders[i].name, inside);
-        if (fd == -ENOSYS) {
-            fd = mount(inside, inside, NULL, MS_BIND, NULL) < 0 ? -errno : -1;
+        int rc = fd < 0 ? fd : 0;
+        if (rc == -ENOSYS) {
+            rc = mount(inside, inside, NULL, MS_BIND, NULL) < 0 ? -errno : 0;
         }
-        if (fd < -1) {
-            return kiln_error_errno(err, fd, "session: %s", inside);
+        if (rc < 0) {
+            return kiln_error_errno(err, rc, "session: %s", inside);
         }
         if (fd >= 0) {
             close(fd);
