@@ -370,6 +370,41 @@ static int open_v2_folder(const kiln_cgroup *group)
     return -1;
 }
 
+/* The share reaches the kernel's file, of whichever version. */
+static void share_of_a_real_group(void **state)
+{
+    (void)state;
+    kiln_error err = KILN_ERROR_INIT;
+    if (kiln_cgroup_init(&err) < 0) {
+        print_message("# skipped: needs a cgroup that may be written: %s\n", err.text);
+        return;
+    }
+    kiln_limits limits = {.memory = 32 << 20, .processes = 4, .cpus = 500};
+    kiln_cgroup *group = kiln_cgroup_create("share", &limits, &err);
+    assert_non_null(group);
+    int count = 0;
+    const int *fds = kiln_cgroup_fds(group, &count);
+    bool written = false;
+    for (int i = 0; i < count; i++) {
+        static const char *const files[] = {"cpu.cfs_quota_us", "cpu.max"};
+        for (size_t k = 0; k < sizeof(files) / sizeof(files[0]); k++) {
+            char link[64];
+            char path[1100] = "";
+            char text[64] = "";
+            snprintf(link, sizeof(link), "/proc/self/fd/%d", fds[i]);
+            assert_true(readlink(link, path, 1000) > 0);
+            snprintf(strrchr(path, '/'), 64, "/%s", files[k]);
+            int fd = open(path, O_RDONLY | O_CLOEXEC);
+            written = written || (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 &&
+                                  strncmp(text, "50000", 5) == 0);
+            close(fd);
+        }
+    }
+    bool kept = kiln_cgroup_keeps_cpus(group);
+    kiln_cgroup_destroy(group);
+    assert_int_equal(written, kept);
+}
+
 /* From another pid namespace, where cgroup.procs reads 0 for each process: what dies of
  * it died of cgroup.kill. It also takes what forks faster than a list can be read. */
 static void kills_what_it_cannot_name(void **state)
@@ -569,6 +604,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(notes_of_groups, make_folder, remove_folder),
         cmocka_unit_test(without_init),
         cmocka_unit_test(real_group),
+        cmocka_unit_test(share_of_a_real_group),
         cmocka_unit_test(kills_what_it_cannot_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
