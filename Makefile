@@ -242,6 +242,7 @@ coverage: packages-test
 	@$(SUBMAKE) BUILD=$(BUILD)/coverage COVERAGE=1 CFLAGS='-O0 -g' suite
 	@gcovr -r . --object-directory $(BUILD)/coverage -f engine -f plugins --txt-summary
 
+VERSION = $(shell sed -n 's/^\#define KILN_VERSION "\(.*\)"/\1/p' engine/cli/command.h)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/kiln/plugins \
 	  $(DESTDIR)$(PREFIX)/share/kiln/conf $(DESTDIR)$(PREFIX)/share/kiln/scripts \
@@ -252,6 +253,10 @@ install: all
 	install -m 644 $(wildcard conf/*.ini) $(DESTDIR)$(PREFIX)/share/kiln/conf
 	install -m 644 $(wildcard scripts/*.lua) $(DESTDIR)$(PREFIX)/share/kiln/scripts
 	install -m 644 engine/include/kiln/plugin.h $(DESTDIR)$(PREFIX)/include/kiln
+	install -d $(DESTDIR)$(PREFIX)/share/kiln/conf/plugin $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -m 644 conf/plugin/*.in $(DESTDIR)$(PREFIX)/share/kiln/conf/plugin
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' conf/plugin/kiln.pc.in \
+	  >$(DESTDIR)$(PREFIX)/lib/pkgconfig/kiln.pc
 
 clean:
 	rm -rf $(BUILD)

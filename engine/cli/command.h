@@ -20,6 +20,8 @@ extern const kiln_command kiln_command_test;
 extern const kiln_command kiln_command_eval;
 extern const kiln_command kiln_command_trace;
 extern const kiln_command kiln_command_archive;
+extern const kiln_command kiln_command_new_plugin;
+extern const kiln_command kiln_command_plugin_check;
 extern const kiln_command kiln_command_worker;
 
 /* Exit statuses that are Kiln's own; all others are the code's. */

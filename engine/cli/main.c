@@ -10,9 +10,10 @@
 #include <unistd.h>
 
 static const kiln_command *const commands[] = {
-    &kiln_command_run,     &kiln_command_check,   &kiln_command_config,
-    &kiln_command_plugins, &kiln_command_test,    &kiln_command_trace,
-    &kiln_command_eval,    &kiln_command_archive, &kiln_command_worker,
+    &kiln_command_run,        &kiln_command_check,        &kiln_command_config,
+    &kiln_command_plugins,    &kiln_command_test,         &kiln_command_trace,
+    &kiln_command_new_plugin, &kiln_command_plugin_check, &kiln_command_eval,
+    &kiln_command_archive,    &kiln_command_worker,
 };
 enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
 
@@ -24,7 +25,7 @@ static void print_help(FILE *to)
           to);
     for (int i = 0; i < COMMAND_COUNT; i++) {
         if (commands[i]->summary != NULL) {
-            fprintf(to, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+            fprintf(to, "  %-12s %s\n", commands[i]->name, commands[i]->summary);
         }
     }
     fputs("\n"

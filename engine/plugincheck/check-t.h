@@ -1,0 +1,30 @@
+/* check-t.h - what check.c and its tests share. */
+#ifndef KILN_PLUGINCHECK_CHECK_T_H
+#define KILN_PLUGINCHECK_CHECK_T_H
+
+#include "plugincheck/check.h"
+#include "plugincheck/fake.h"
+
+/* What a test works with, in its own process. */
+typedef struct check_subject {
+    const char *path;
+    const kiln_plugin_check_options *options;
+    kiln_loaded_plugin *loaded;
+    char why[512];
+} check_subject;
+
+typedef enum check_verdict { CHECK_OK, CHECK_FAILED, CHECK_SKIPPED } check_verdict;
+
+/* Sets why and returns the verdict. */
+check_verdict check_failed(check_subject *subject, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+check_verdict check_skipped(check_subject *subject, const char *why);
+
+typedef struct check_test {
+    const char *name;
+    check_verdict (*run)(check_subject *subject);
+} check_test;
+extern const check_test check_tests[]; /* ends by a NULL name; the first must not fail */
+extern const check_test check_random;
+
+#endif
