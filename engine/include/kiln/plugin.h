@@ -195,8 +195,12 @@ struct kiln_host {
     uint16_t abi_major;
     uint16_t abi_minor;
 
-    /* since 1.0; all [loop]; `host` is the pointer that init received */
+    /* since 1.0; all [loop]: nothing in the engine is locked against calls from another
+     * thread (`kiln plugin-check` finds them). `host` is the pointer that init received.
+     * What is passed stays the caller's and is copied where it must last. */
 
+    /* One line for the engine's log, under the plugin's section; `level` is of
+     * kiln_plugin_log_level. No code, input or secrets. Cannot fail. */
     void (*log)(const kiln_host *host, uint32_t level, const char *text);
 
     /* The effective value of one of the plugin's declared options, as text:
@@ -204,32 +208,38 @@ struct kiln_host {
      * with one space between words. Valid until fini. NULL: no such option. */
     const char *(*option)(const kiln_host *host, const char *name);
 
-    /* Appends an output to the execution. 0; -ESTALE: stale ticket. */
+    /* Appends an output to the execution. 0; -ESTALE: stale ticket, dropped. An event of
+     * no known shape is told in the result, not here. */
     int (*emit)(const kiln_host *host, kiln_ticket ticket, const kiln_event *event);
     /* Ends the execution; exactly one for each execute that returned 0.
-     * 0; -ESTALE: stale ticket. May be called from inside execute. */
+     * 0; -ESTALE: stale ticket, dropped. May be called from inside execute. The ticket is
+     * stale from then on; the session's next execute may come from within the call. */
     int (*complete)(const kiln_host *host, kiln_ticket ticket, const kiln_outcome *outcome);
 
-    /* Starts a program in the session's sandbox. *process is valid until
-     * on_exit has returned. 0; -ENOMEM, -EINVAL; everything later is on_exit. */
+    /* Starts a program in the session's sandbox. *process is the engine's, valid until
+     * on_exit has returned. 0; -ENOMEM; -EINVAL: no argv, no on_exit, or a session without
+     * a sandbox; then nothing follows. Everything later is on_exit, never from within. */
     int (*spawn)(const kiln_host *host, kiln_session *session, const kiln_spawn *spawn,
                  kiln_process **process);
-    /* Kills the program and all its descendants; on_exit still comes. */
+    /* Kills the program and all its descendants; on_exit still comes. Not after it. */
     void (*kill)(const kiln_host *host, kiln_process *process);
 
-    /* Writes a file into the session's work directory, replacing it.
-     * 0; -EINVAL: the name is not one relative path; else why writing failed. */
+    /* Writes a file into the session's work directory, replacing it; `mode` as chmod has
+     * it. 0; -EINVAL: the name is not one relative path, or there is no work directory;
+     * -EISDIR, -ENOSPC, ...: why writing failed. */
     int (*write_file)(const kiln_host *host, kiln_session *session, const char *name,
                       const void *data, size_t length, uint32_t mode);
 
-    /* Calls back while fd is ready; fd stays the caller's and must outlive the
-     * watch. NULL: out of memory. */
+    /* Calls back while fd is ready (`events`: KILN_READABLE, KILN_WRITABLE); fd stays the
+     * caller's and must outlive the watch. The watch is the engine's, until unwatch, which
+     * may be called from within `ready`, or until fini. NULL: out of memory. */
     kiln_watch *(*watch)(const kiln_host *host, int fd, int events,
                          void (*ready)(void *user, int fd, int events), void *user);
     void (*unwatch)(const kiln_host *host, kiln_watch *watch);
 
-    /* Calls back once after `milliseconds`. The timer is freed after its call
-     * or by cancel. NULL: out of memory. */
+    /* Calls back once after `milliseconds`, never from within. The timer is freed before
+     * its call, by cancel, or by fini; not to be cancelled after that. NULL: out of
+     * memory. */
     kiln_timer *(*timer)(const kiln_host *host, uint64_t milliseconds, void (*fire)(void *user),
                          void *user);
     void (*cancel)(const kiln_host *host, kiln_timer *timer);
@@ -425,20 +435,25 @@ typedef struct kiln_plugin {
      * has returned. *self is handed to every other call. 0, or negative with
      * *error set to one static line; then fini is not called. */
     int (*init)(const kiln_host *host, void **self, const char **error);
-    /* [loop] Optional. Paired with a successful init; no execution is in flight. */
+    /* [loop] Optional. Paired with a successful init; no execution is in flight and no
+     * session open. Watches and timers that are left end by themselves. */
     void (*fini)(void *self);
 
-    /* [loop] Optional, in pairs. *state is handed to execute. session_close comes
-     * once for each session_open that returned 0; no execution is in flight. */
+    /* [loop] Optional, in pairs. `session` is the engine's, valid until session_close has
+     * returned; *state is the plugin's and handed to execute. 0, or negative errno: the
+     * session is not opened. session_close comes once for each session_open that returned
+     * 0; no execution is in flight. */
     int (*session_open)(void *self, kiln_session *session, void **state);
     void (*session_close)(void *self, void *state);
 
-    /* [loop] Begins an execution and returns at once. 0: host->complete follows,
-     * exactly once; negative errno: it did not begin, and nothing follows. */
+    /* [loop] Begins an execution and returns at once; `input` is valid until then. One at
+     * a time in a session. 0: host->complete follows, exactly once; negative errno: it did
+     * not begin, and nothing follows. */
     int (*execute)(void *self, kiln_ticket ticket, kiln_session *session, void *state,
                    const kiln_input *input);
-    /* [loop] Asks a running execution to stop; it still completes. The engine
-     * kills the session's processes when the grace is over. */
+    /* [loop] Asks a running execution to stop; it still completes, perhaps from within. May
+     * come more than once, and for one that has just completed: then it does nothing. The
+     * engine kills the session's processes when the grace is over. */
     void (*interrupt)(void *self, kiln_ticket ticket);
 
     /* since 1.1 */
