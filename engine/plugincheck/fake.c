@@ -282,15 +282,65 @@ static const kiln_limits *default_limits(const kiln_host *host)
     return &limits;
 }
 
+static int files_prepared(const kiln_host *host, kiln_session *session, int work_fd,
+                          const char *error)
+{
+    (void)session, (void)work_fd, (void)error;
+    violated(called(host, "kiln.files"), "kiln.files: prepared, and no session_prepare waits");
+    return -ESTALE;
+}
+
+/* No worker can be reached from here. */
+static kiln_remote *no_guest(const kiln_host *host, const kiln_remote_callbacks *callbacks,
+                             void *user)
+{
+    fake_engine *engine = called(host, "kiln.guest");
+    (void)user;
+    if (callbacks->send == NULL || callbacks->ready == NULL || callbacks->done == NULL ||
+        callbacks->broken == NULL) {
+        violated(engine, "kiln.guest: open without one of its callbacks");
+    }
+    return NULL;
+}
+static void close_none(kiln_remote *remote)
+{
+    (void)remote;
+}
+static int received_by_none(kiln_remote *remote, const char *data, size_t length)
+{
+    (void)remote, (void)data, (void)length;
+    return -EPROTO;
+}
+static int execute_on_none(kiln_remote *remote, kiln_ticket ticket, const kiln_input *input)
+{
+    (void)remote, (void)ticket, (void)input;
+    return -EPIPE;
+}
+
 /* Those of the engine that need no session's processes. */
 static const void *host_extension(const kiln_host *host, const char *id)
 {
     static const kiln_runtimes runtimes = {sizeof(runtimes), find_runtime};
     static const kiln_default_limits limits = {sizeof(limits), default_limits};
+    static const kiln_files files = {sizeof(files), files_prepared};
+    static const kiln_guests guests = {sizeof(guests),   no_guest,        close_none,
+                                       received_by_none, execute_on_none, close_none};
+    static const struct {
+        const char *id;
+        const void *table;
+    } known[] = {
+        {KILN_EXTENSION_RUNTIMES, &runtimes},
+        {KILN_EXTENSION_LIMITS, &limits},
+        {KILN_EXTENSION_FILES, &files},
+        {KILN_EXTENSION_GUEST, &guests},
+    };
     called(host, "extension");
-    return strcmp(id, KILN_EXTENSION_RUNTIMES) == 0 ? (const void *)&runtimes
-           : strcmp(id, KILN_EXTENSION_LIMITS) == 0 ? (const void *)&limits
-                                                    : NULL;
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strcmp(known[i].id, id) == 0) {
+            return known[i].table;
+        }
+    }
+    return NULL;
 }
 
 /* ------------------------------------------------------------------ the engine's side */
