@@ -49,6 +49,7 @@ local table_of_attacks = {
   { "READY", bad, "a second time" },
   { "FAILED", bad, "a second time" },
   { "ANALYSIS", bad, "nobody asked for" },
+  { "REPLY", bad, "nobody asked for" },
   { "DONE empty", bad, "0x50" },
   { "DONE of garbage", bad, "DONE" },
   { "DONE one byte short", bad, "DONE" },

@@ -43,6 +43,7 @@ for _, case in ipairs {
   { "no_worker", "needs the callback worker" },
   { "no_preload", "needs the callback worker.preload" },
   { "no_analyze", "needs the callback worker.analyze" },
+  { "no_query", "needs the callback query" },
   { "bad_option", 'option "colour"' },
   { "other_name", 'calls itself "another"' },
   { "no_entry", "undefined symbol: kiln_plugin_entry" },

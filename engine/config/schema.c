@@ -109,6 +109,23 @@ static const kiln_key sandbox_keys[] = {
     {NULL, 0, 0, NULL, NULL, 0, 0, NULL},
 };
 
+static const kiln_key session_keys[] = {
+    {"max", KILN_OPTION_INTEGER, 0, "1000", "Sessions that are open at one time.", 1, 1000000,
+     NULL},
+    {"memory", KILN_OPTION_SIZE, KILN_KEY_EMPTY, "",
+     "Memory of all sessions together: while they have more, none is opened and no cell is\n"
+     "begun. Needs cgroups. Empty: each has only its own limit ([limits] memory).",
+     MIB, PIB, NULL},
+    {"idle", KILN_OPTION_DURATION, KILN_KEY_EMPTY, "30m",
+     "A session that has not been used for so long is closed, with its state and files. One\n"
+     "that a front end is attached to (`kiln run`, `kiln repl`) is not. Empty: none is.",
+     100, YEAR_MS, NULL},
+    {"query_timeout", KILN_OPTION_DURATION, 0, "2s",
+     "How long completion, inspection and other questions about a session's state may take.",
+     10, 3600000, NULL},
+    {NULL, 0, 0, NULL, NULL, 0, 0, NULL},
+};
+
 static const kiln_key chain_keys[] = {
     {"policies", KILN_OPTION_LIST, KILN_KEY_EMPTY | KILN_KEY_REQUIRED | KILN_KEY_NAMES,
      "audit deny route imports retry",
@@ -197,6 +214,8 @@ const kiln_section_spec kiln_schema[KILN_SECTION_SPECS] = {
     {"limits", NULL, NULL, false, limit_keys,
      "Ceilings. A request and a policy may ask for less, never for more."},
     {"sandbox", NULL, NULL, false, sandbox_keys, "How code is confined."},
+    {"session", NULL, NULL, false, session_keys,
+     "Sessions: how many, for how long, and what may be asked of them."},
     {"chain", "NAME", "default", false, chain_keys,
      "A chain of policies. [chain default] is always there; others must say their policies."},
     {"policy", "NAME", NULL, true, policy_keys,

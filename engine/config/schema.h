@@ -49,7 +49,7 @@ typedef struct kiln_section_spec {
     const char *help;
 } kiln_section_spec;
 
-enum { KILN_SECTION_SPECS = 8 };
+enum { KILN_SECTION_SPECS = 9 };
 extern const kiln_section_spec kiln_schema[KILN_SECTION_SPECS];
 
 /* By name, or NULL. */

@@ -152,7 +152,7 @@ static json_t *count_or_null(bool known, uint64_t value)
     return known ? json_integer((json_int_t)value) : json_null();
 }
 
-static json_t *timestamp(const struct timespec *at)
+json_t *kiln_time_to_json(const struct timespec *at)
 {
     struct tm utc;
     char text[40], full[64];
@@ -180,7 +180,7 @@ json_t *kiln_result_to_json(const kiln_result *result)
                         result->has_exit_code ? json_integer(result->exit_code) : json_null());
     json_object_set_new(json, "signal",
                         result->signal > 0 ? json_integer(result->signal) : json_null());
-    json_object_set_new(json, "started_at", timestamp(&result->started_at));
+    json_object_set_new(json, "started_at", kiln_time_to_json(&result->started_at));
     json_object_set_new(json, "duration_ms", milliseconds(result->duration_ms));
     json_object_set(json, "outputs", result->outputs);
     json_object_set_new(json, "stdout", stream_text(result, KILN_STDOUT));

@@ -65,6 +65,8 @@ int kiln_result_add_decision(kiln_result *result, const char *policy, const char
 
 /* All text of one stream, joined; appended to `text`. */
 int kiln_result_stream(const kiln_result *result, kiln_stream stream, kiln_buffer *text);
+/* "2026-11-22T20:00:00.123Z", or null for no time. New reference. */
+json_t *kiln_time_to_json(const struct timespec *at);
 /* New reference, the exact shape of the design. NULL: out of memory. */
 json_t *kiln_result_to_json(const kiln_result *result);
 /* The reverse, for tests' fake backends: missing keys get neutral values. */

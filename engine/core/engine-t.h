@@ -20,6 +20,11 @@ struct kiln_engine {
     struct kiln_allow_list *allow; /* [sandbox] allow */
     char **proxy_env;  /* what tells code of the proxy, NULL-terminated; NULL: there is none */
     uint64_t grace_ms; /* from interrupt to kill */
+    uint64_t idle_ms;  /* of a session, then it is closed; 0: never */
+    uint64_t query_timeout_ms;
+    uint64_t sessions_max;
+    uint64_t sessions_memory; /* bytes, of all together; 0: any */
+    uv_timer_t *idle_timer;
     kiln_result *out_of_memory; /* what is answered when no other result can be made */
 };
 
@@ -94,6 +99,24 @@ void kiln_execution_replay(const kiln_execution *execution, const kiln_result *r
 /* collect.c: what the session's file system and the outputs hold, as output files. */
 void kiln_core_run_collect(kiln_execution *execution, kiln_result *result, int root_fd,
                            const char *area, const kiln_manifest *before);
+
+/* session.c */
+/* Watches for idle ones; -ENOMEM. */
+int kiln_core_sessions_open(kiln_engine *engine);
+/* Reads [session], again and again. */
+void kiln_core_sessions_configure(kiln_engine *engine);
+/* Closes all, and waits for what is in flight in them. */
+void kiln_core_sessions_close(kiln_engine *engine);
+/* Whether the sessions hold less than [session] memory: 0 or -EDQUOT. */
+int kiln_core_check_memory(const kiln_engine *engine, kiln_error *err);
+void kiln_core_session_used(kiln_core_session *session);
+/* An execution was left: what waited for it is done. */
+void kiln_core_session_left(kiln_core_session *session);
+/* Frees a session that is closed and that nothing is in flight in any more. */
+void kiln_core_session_settle(kiln_core_session *session);
+
+/* query.c: ends the session's query, if there is one; its `done` is called with why. */
+void kiln_core_query_cut(kiln_core_session *session, const char *why);
 
 uint64_t kiln_now_ns(void);
 

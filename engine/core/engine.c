@@ -4,82 +4,10 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <sodium.h>
 #include <string.h>
 #include <unistd.h>
-
-/* ---- sessions */
-
-static int check_id(const char *id, kiln_error *err)
-{
-    size_t length = strlen(id);
-    for (size_t i = 0; i < length; i++) {
-        if (!isalnum((unsigned char)id[i]) && strchr("._-", id[i]) == NULL) {
-            length = 0;
-        }
-    }
-    return length > 0 && length <= 64 && id[0] != '.'
-               ? 0
-               : kiln_error_set(err, EINVAL,
-                                "session id \"%s\": 1 to 64 of A-Z a-z 0-9 . _ - are allowed, "
-                                "and no leading dot",
-                                id);
-}
-
-int kiln_session_open(kiln_engine *engine, const char *id, kiln_session **out, kiln_error *err)
-{
-    char made_up[37];
-    int rc = 0;
-    if (id == NULL) {
-        rc = kiln_uuid(made_up);
-        id = made_up;
-        rc = rc < 0 ? kiln_error_errno(err, rc, "session") : 0;
-    } else {
-        rc = check_id(id, err);
-    }
-    if (rc < 0) {
-        return rc;
-    }
-    for (kiln_core_session *other = engine->sessions; other != NULL; other = other->next) {
-        if (strcmp(other->base.id, id) == 0) {
-            return kiln_error_set(err, EEXIST, "session %s is open already", id);
-        }
-    }
-    kiln_core_session *session = calloc(1, sizeof(*session));
-    if (session == NULL) {
-        return kiln_error_set(err, ENOMEM, "out of memory");
-    }
-    snprintf(session->base.id, sizeof(session->base.id), "%s", id);
-    session->engine = engine;
-    session->next = engine->sessions;
-    engine->sessions = session;
-    *out = &session->base;
-    return 0;
-}
-
-void kiln_session_close(kiln_session *session_)
-{
-    kiln_core_session *session = kiln_session_core(session_);
-    kiln_bindings_close(session_);
-    kiln_core_session **place = &session->engine->sessions;
-    while (*place != session) {
-        place = &(*place)->next;
-    }
-    *place = session->next;
-    kiln_notebook_free(&session->notebook);
-    json_decref(session->context.errors);
-    json_decref(session->context.input_files);
-    free(session);
-}
-
-const char *kiln_session_id(const kiln_session *session)
-{
-    return session->id;
-}
-
-/* ---- the engine */
 
 int kiln_engine_sandbox_policy(const kiln_config *config, kiln_sandbox_policy *policy,
                                kiln_error *err)
@@ -133,6 +61,7 @@ void kiln_engine_take_config(kiln_engine *engine)
     }
     engine->ceiling = kiln_config_limits(engine->config);
     engine->grace_ms = kiln_config_duration(engine->config, "engine", "grace");
+    kiln_core_sessions_configure(engine);
 }
 
 /* Runs the loop until every backend's worker process has come up, or has not. */
@@ -208,6 +137,9 @@ int kiln_engine_open(uv_loop_t *loop, kiln_config *config, const kiln_paths *pat
     if (rc == 0 && (sodium_init() < 0 || emergency_result(engine) < 0)) {
         rc = kiln_error_set(err, ENOMEM, "out of memory");
     }
+    if (rc == 0 && kiln_core_sessions_open(engine) < 0) {
+        rc = kiln_error_set(err, ENOMEM, "out of memory");
+    }
     rc = rc < 0 ? rc : open_backends(engine, paths, prestart, err);
     if (rc == 0) {
         kiln_policy_host host;
@@ -225,6 +157,11 @@ int kiln_engine_open(uv_loop_t *loop, kiln_config *config, const kiln_paths *pat
     return 0;
 }
 
+static void free_timer(uv_handle_t *handle)
+{
+    free(handle);
+}
+
 static void drain(uv_loop_t *loop)
 {
     /* closing handles need a turn of the loop; nothing here waits */
@@ -237,29 +174,13 @@ void kiln_engine_close(kiln_engine *engine)
     if (engine == NULL) {
         return;
     }
-    for (kiln_core_session *session = engine->sessions; session != NULL;
-         session = session->next) {
-        if (session->execution != NULL) {
-            kiln_execution_cancel(session->execution);
-            kiln_execution_cancel(session->execution);
-        }
-    }
-    for (bool busy = true; busy;) {
-        busy = false;
-        for (kiln_core_session *session = engine->sessions; session != NULL;
-             session = session->next) {
-            busy = busy || session->execution != NULL;
-        }
-        if (busy) {
-            uv_run(engine->loop, UV_RUN_ONCE);
-        }
-    }
-    while (engine->sessions != NULL) {
-        kiln_session_close(&engine->sessions->base);
-    }
+    kiln_core_sessions_close(engine);
     kiln_policies_free(engine->policies);
     kiln_backends_free(engine->backends);
     kiln_core_network_close(engine);
+    if (engine->idle_timer != NULL) {
+        uv_close((uv_handle_t *)engine->idle_timer, free_timer);
+    }
     drain(engine->loop);
     kiln_result_unref(engine->out_of_memory);
     if (engine->config != engine->boot) {

@@ -13,6 +13,7 @@
 
 typedef struct kiln_engine kiln_engine;
 typedef struct kiln_execution kiln_execution;
+typedef struct kiln_query kiln_query;
 /* kiln_session: plugin.h declares it, core/session.h holds it */
 
 /* Where things are: beside build/kiln in the source tree, or PREFIX/share/kiln and
@@ -43,7 +44,8 @@ size_t kiln_engine_pooled(const kiln_engine *engine, const char *backend);
 const kiln_config *kiln_engine_config(const kiln_engine *engine);
 
 /* Takes another configuration while executions are in flight: chains and policies, limits,
- * and of [engine] backend, chain, scripts, log_level and grace; what has begun ends under
+ * and [session],
+ * of [engine] backend, chain, scripts, log_level and grace; what has begun ends under
  * the old one. Whole or not at all: negative (-EINVAL: "scripts/x.lua:3: what") and all is
  * as it was. Owns `config` from then on, also on failure. What else has changed waits for a
  * restart: it is logged, and told by the next. */
@@ -52,12 +54,54 @@ int kiln_engine_reload(kiln_engine *engine, kiln_config *config, kiln_error *err
  * reference. */
 json_t *kiln_engine_waits_for_restart(const kiln_engine *engine);
 
-/* id NULL: made up. -EEXIST, -EINVAL (id: [A-Za-z0-9._-], at most 64 bytes). */
+/* ---- sessions. A session that nobody holds is closed when it has not been used for
+ * [session] idle: a pointer to it is good until the loop goes on, an id can be looked up. */
+
+/* id NULL: made up. -EEXIST, -EINVAL (id: [A-Za-z0-9._-], at most 64 bytes), -EMFILE
+ * ([session] max), -EDQUOT ([session] memory). */
 int kiln_session_open(kiln_engine *engine, const char *id, kiln_session **session,
                       kiln_error *err);
-/* No execution is in flight. */
-void kiln_session_close(kiln_session *session);
+/* Borrowed, or NULL. */
+kiln_session *kiln_session_find(const kiln_engine *engine, const char *id);
 const char *kiln_session_id(const kiln_session *session);
+/* The execution count: cells since it was opened or restarted. */
+uint64_t kiln_session_executions(const kiln_session *session);
+/* Processes, state and files are gone. An execution in flight is killed, and its on_done
+ * still comes; a query's `done` comes from within. The id is free at once. */
+void kiln_session_close(kiln_session *session);
+/* State, notebook and execution count are as in a new session; id and work directory stay
+ * as they are. An execution in flight is killed: the session is restarted when its on_done
+ * is called. */
+void kiln_session_restart(kiln_session *session);
+/* A front end is attached to it (or, false, no longer): it is never idle meanwhile. */
+void kiln_session_hold(kiln_session *session, bool hold);
+/* In order of opening: [{"id","state":"idle"|"busy"|"closing","created_at","last_used_at",
+ * "executions","memory_bytes":null|0,"disk_bytes","files","backends":[""]}]. `files` counts
+ * folders, too. New reference. */
+json_t *kiln_sessions_list(const kiln_engine *engine);
+
+/* The work directory, on the backend that ran last. -ENOENT: there is none yet. */
+/* [{"name","size"}], regular files by name; NULL with err. New reference. */
+json_t *kiln_session_files(const kiln_session *session, kiln_error *err);
+/* Opens a regular file to be read; the caller's descriptor. */
+int kiln_session_file_open(const kiln_session *session, const char *name, kiln_error *err);
+/* Copies the host's regular file `path` in; replaces. */
+int kiln_session_file_put(kiln_session *session, const char *name, const char *path,
+                          kiln_error *err);
+
+/* A query (plugin.h): whatever is asked of a session's state that is not an execution. It
+ * changes no count and no history. `backend` NULL: the one that ran last, else the default
+ * one. `arguments`: an object, borrowed. 0: `done` follows once, not from inside this call:
+ * the reply, checked and borrowed, or NULL with err: -ETIMEDOUT ([session] query_timeout;
+ * the session goes on), -ECANCELED (kiln_query_cancel, a cell came, the worker ended),
+ * -EPROTO (the reply had not the shape). Negative: refused; -EBUSY: a cell or another query
+ * is in flight; -ENOTSUP: the backend answers none; -EINVAL. */
+int kiln_session_query(kiln_session *session, const char *backend, const char *name,
+                       json_t *arguments,
+                       void (*done)(void *user, json_t *reply, const kiln_error *err),
+                       void *user, kiln_query **query, kiln_error *err);
+/* `done` is called from within. */
+void kiln_query_cancel(kiln_query *query);
 
 typedef struct kiln_execute_options {
     const char *chain;  /* NULL: the request's, else the default */
@@ -83,7 +127,8 @@ typedef struct kiln_execute_options {
 
 /* execute_code: the chain of policies around the backend. Owns `request` on
  * success and failure. Negative only for what is refused before an execution
- * exists: invalid input (-EINVAL, -E2BIG), a session that is busy (-EBUSY). */
+ * exists: invalid input (-EINVAL, -E2BIG), a session that is busy (-EBUSY), too much
+ * memory of all sessions (-EDQUOT). A query in flight gives way. */
 int kiln_execute(kiln_session *session, kiln_request *request,
                  const kiln_execute_options *options, kiln_execution **execution,
                  kiln_error *err);

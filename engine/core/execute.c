@@ -58,12 +58,15 @@ static void leave(kiln_execution *execution)
     session->consecutive_failures = failed ? session->consecutive_failures + 1 : 0;
     kiln_context_leave(&session->context);
     session->execution = NULL;
+    kiln_core_session_left(session);
 }
 
 static void report(kiln_execution *execution)
 {
     kiln_execute_options options = execution->options;
+    kiln_core_session *session = execution->session;
     kiln_result *result = kiln_result_ref(execution->result);
+    session->pins++;
     if (!result->streamed) {
         kiln_execution_replay(execution, result);
     }
@@ -73,6 +76,8 @@ static void report(kiln_execution *execution)
         options.on_done(options.user, result);
     }
     kiln_result_unref(result);
+    session->pins--;
+    kiln_core_session_settle(session);
 }
 
 static void report_deferred(uv_timer_t *timer)
@@ -177,6 +182,7 @@ int kiln_execute(kiln_session *session_, kiln_request *request,
         rc = kiln_error_set(err, EBUSY, "session %s is busy: one execution at a time",
                             session->base.id);
     }
+    rc = rc < 0 ? rc : kiln_core_check_memory(session->engine, err);
     kiln_execution *execution = rc == 0 ? calloc(1, sizeof(*execution)) : NULL;
     if (execution == NULL) {
         kiln_request_free(request);
@@ -194,6 +200,7 @@ int kiln_execute(kiln_session *session_, kiln_request *request,
         free_execution(execution);
         return rc;
     }
+    kiln_core_query_cut(session, "a cell was begun");
     kiln_limits_min(&request->limits, &execution->engine->ceiling, kiln_execution_note_clamped,
                     execution);
     const kiln_policy_context context = {

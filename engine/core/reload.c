@@ -12,7 +12,7 @@
  * started with it, folders mounted. */
 static bool reloadable(const char *section, const char *key)
 {
-    static const char *const sections[] = {"limits", "chain ", "policy "};
+    static const char *const sections[] = {"limits", "session", "chain ", "policy "};
     static const char *const keys[] = {"backend", "chain", "scripts", "log_level", "grace"};
     for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++) {
         if (strncmp(section, sections[i], strlen(sections[i])) == 0) {

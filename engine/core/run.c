@@ -394,6 +394,9 @@ static void on_ready(void *user, kiln_binding *binding, int root_fd, const kiln_
     run->binding = binding;
     run->root_fd = root_fd;
     run->area = kiln_binding_work(binding);
+    run->execution->session->last_backend = run->backend;
+    snprintf(run->execution->session->language, sizeof(run->execution->session->language), "%s",
+             run->request->language);
     if (root_fd >= 0) {
         if (kiln_workdir_put(root_fd, run->area, run->request, &own) < 0) {
             refuse(run, "InputFiles", own.text);

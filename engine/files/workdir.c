@@ -216,3 +216,27 @@ int kiln_workdir_put(int root_fd, const char *area, const kiln_request *request,
     }
     return 0;
 }
+
+int kiln_workdir_read(int root_fd, const char *area, const char *name, kiln_error *err)
+{
+    struct stat st;
+    int rc = kiln_file_name_check(name, err);
+    if (rc < 0) {
+        return rc;
+    }
+    auto_close int area_fd = kiln_workdir_open(root_fd, area, err);
+    if (area_fd < 0) {
+        return area_fd;
+    }
+    auto_close int fd = kiln_open_beneath(area_fd, name, O_RDONLY, 0, true);
+    if (fd < 0) {
+        return kiln_error_errno(err, fd, "%s", name);
+    }
+    if (fstat(fd, &st) < 0) {
+        return kiln_error_errno(err, errno, "%s", name);
+    }
+    if (!S_ISREG(st.st_mode) || st.st_nlink != 1) {
+        return kiln_error_set(err, EINVAL, "%s: is not a regular file with one link", name);
+    }
+    return kiln_steal_fd(&fd);
+}

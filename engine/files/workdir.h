@@ -28,6 +28,9 @@ int kiln_workdir_write(int root_fd, const char *area, const char *name, const vo
 int kiln_workdir_put(int root_fd, const char *area, const kiln_request *request,
                      kiln_error *err);
 
+/* Opens a file of the work directory to be read: regular, with one link. The caller's. */
+int kiln_workdir_read(int root_fd, const char *area, const char *name, kiln_error *err);
+
 /* What is there, so that later what was made or changed can be told. */
 typedef struct kiln_manifest kiln_manifest;
 kiln_manifest *kiln_manifest_take(int root_fd, const char *area, kiln_error *err);

@@ -133,7 +133,10 @@ static void on_timeout(uv_timer_t *timer)
 
 static int make_analyzer(kiln_backend *backend, kiln_error *err)
 {
-    static const kiln_guest_callbacks callbacks = {on_event, on_done, on_analysis, on_exit_};
+    static const kiln_guest_callbacks callbacks = {.on_event = on_event,
+                                                   .on_done = on_done,
+                                                   .on_analysis = on_analysis,
+                                                   .on_exit = on_exit_};
     const kiln_limits limits = {.size = sizeof(limits),
                                 .memory = ANALYSIS_MEMORY,
                                 .processes = 8,

@@ -67,6 +67,21 @@ struct kiln_binding {
     kiln_outcome outcome;
     char *outcome_name, *outcome_message;
     uv_timer_t *deferred;
+    bool used;       /* a cell was given to it */
+    bool discard;    /* the worker is ended on purpose: no loss is told */
+    struct {         /* see query.c */
+        bool flying; /* an answer is still to come, whether anybody waits for it or not */
+        void (*done)(void *user, json_t *reply, const char *error); /* NULL: nobody does */
+        void *user;
+        bool ticketed; /* of a plugin's engine half */
+        kiln_ticket ticket;
+        char *name; /* with the next two: it waits for the last worker to be gone */
+        json_t *arguments;
+        kiln_limits limits;
+        struct kiln_alarm *alarm; /* once it is to stop */
+        unsigned nudges;
+        bool killed; /* its worker was, for it did not stop */
+    } query;
 };
 
 static inline const kiln_plugin *kiln_binding_plugin(const kiln_binding *binding)
@@ -107,6 +122,29 @@ int kiln_backend_zygote(kiln_backend *backend, kiln_zygote **zygote, kiln_error 
 void kiln_backend_drop_analyzer(kiln_backend *backend);
 /* kiln_exit as the outcome of a cell whose worker went away. `message` has room for 512. */
 void kiln_outcome_of_exit(const kiln_exit *exit, kiln_outcome *outcome, char *message);
+/* Starts the binding's worker when there is none. -EAGAIN: the last one is still ending. */
+int kiln_binding_worker(kiln_binding *binding, const kiln_limits *limits, kiln_error *err);
+/* Ends the worker on purpose: no loss is told. */
+void kiln_binding_discard_worker(kiln_binding *binding);
+/* Starts the execution that waits for a worker's or a query's end. */
+void kiln_binding_start_pending(kiln_binding *binding);
+
+/* query.c: kiln_guest_callbacks.on_reply */
+void kiln_binding_on_reply(void *user, json_t *reply, const char *error);
+/* host->reply with a ticket that the binding owns. */
+bool kiln_binding_owns_query(const kiln_binding *binding, kiln_ticket ticket);
+void kiln_binding_ticket_reply(kiln_binding *binding, json_t *reply, const char *error);
+void kiln_binding_plugin_reply(kiln_binding *binding, const char *text, size_t length,
+                               const char *error);
+/* The worker is gone: asks the next one, or gives up with `lost` and starts what is
+ * pending. false: there was no query. */
+bool kiln_binding_query_resume(kiln_binding *binding, const char *lost);
+/* A cell is to start: whether it has to wait for a query, which is asked to stop. */
+bool kiln_binding_query_yields(kiln_binding *binding);
+/* Why the worker was killed, when a query is the reason, else NULL; tells it once. */
+const char *kiln_binding_query_blame(kiln_binding *binding);
+/* The binding is closed. */
+void kiln_binding_query_close(kiln_binding *binding);
 /* The binding of a session on this backend, or NULL. */
 kiln_binding *kiln_binding_find(const kiln_session *session, const kiln_backend *backend);
 

@@ -16,7 +16,7 @@ static const struct {
     {KILN_CAP_EXECUTE, "execute"},     {KILN_CAP_SESSIONS, "sessions"},
     {KILN_CAP_INTERRUPT, "interrupt"}, {KILN_CAP_WORKER, "worker"},
     {KILN_CAP_ANALYZE, "analyze"},     {KILN_CAP_PLAN, "plan"},
-    {KILN_CAP_FILES, "files"},
+    {KILN_CAP_FILES, "files"},         {KILN_CAP_QUERY, "query"},
 };
 
 /* [backend NAME] plugin, else DIRECTORY/NAME.so. */
@@ -323,6 +323,12 @@ const char *kiln_backend_name(const kiln_backend *backend)
 bool kiln_backend_keeps_state(const kiln_backend *backend)
 {
     return backend->loaded->plugin.capabilities & KILN_CAP_SESSIONS;
+}
+
+const char *kiln_backend_language(const kiln_backend *backend)
+{
+    const char *first = backend->loaded->plugin.languages[0];
+    return first == NULL || strcmp(first, "*") == 0 ? "python" : first;
 }
 
 bool kiln_backend_speaks(const kiln_backend *backend, const char *language)

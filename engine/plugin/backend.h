@@ -56,6 +56,8 @@ json_t *kiln_backends_table(const kiln_backends *backends);
 const char *kiln_backend_name(const kiln_backend *backend);
 /* From cell to cell. */
 bool kiln_backend_keeps_state(const kiln_backend *backend);
+/* The first that it says, "python" where it says any; borrowed. */
+const char *kiln_backend_language(const kiln_backend *backend);
 bool kiln_backend_speaks(const kiln_backend *backend, const char *language);
 /* Starts the worker process that its sessions are forked from, if it has one, so
  * that it warms up before the first session. */
@@ -111,6 +113,36 @@ void kiln_binding_kill(kiln_binding *binding);
 /* Makes the ticket stale: whatever its backend still says is dropped. For one that
  * does not complete even after a kill. */
 void kiln_binding_abandon(kiln_binding *binding, kiln_ticket ticket);
+
+/* Over all its backends. Memory: 0 where no cgroup tells. */
+uint64_t kiln_bindings_memory(const kiln_session *session);
+typedef struct kiln_session_disk {
+    uint64_t bytes, files;
+} kiln_session_disk;
+kiln_session_disk kiln_bindings_disk(const kiln_session *session);
+json_t *kiln_bindings_names(const kiln_session *session); /* new reference */
+/* The binding on that backend, or NULL: none (backend NULL: the one bound last); and the
+ * file system of a binding, borrowed, -1: it has none. */
+kiln_binding *kiln_bindings_find(const kiln_session *session, const kiln_backend *backend);
+int kiln_binding_root(const kiln_binding *binding);
+
+/* Forgets the session's state on every backend and keeps its files: a worker is ended, a
+ * plugin is told. No execution is in flight. The first that fails is told. */
+int kiln_bindings_restart(kiln_session *session, kiln_error *err);
+
+/* ---- queries, see plugin.h. One at a time in a binding, none while a cell runs: -EBUSY. */
+
+bool kiln_backend_answers(const kiln_backend *backend);
+/* `limits` are for a worker, when one has to be started. 0: `done` follows once, possibly
+ * from within: reply, or NULL and why; both borrowed. -ENOTSUP: no such query. */
+int kiln_binding_query(kiln_binding *binding, const char *name, json_t *arguments,
+                       const kiln_limits *limits,
+                       void (*done)(void *user, json_t *reply, const char *error), void *user,
+                       kiln_error *err);
+/* Asks it to give up; `done` follows when it has. */
+void kiln_binding_query_stop(kiln_binding *binding);
+/* Likewise, but `done` will not be called. */
+void kiln_binding_query_forget(kiln_binding *binding);
 
 /* Analysis of code by a worker of its own that never runs code. `done` once,
  * possibly before this returns: borrowed analysis, or NULL with why. *handle is set

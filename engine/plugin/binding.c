@@ -49,6 +49,7 @@ static void unlink_binding(kiln_binding *binding)
 /* Callbacks of the sandbox's processes may still come from within. */
 static void close_binding(kiln_binding *binding)
 {
+    kiln_binding_query_close(binding);
     if (binding->state_open) {
         binding->state_open = false;
         kiln_binding_plugin(binding)->session_close(binding->backend->self, binding->state);
@@ -315,6 +316,13 @@ static void bind_to_place(kiln_binding *binding, const char *language,
     }
 }
 
+/* The sizes of a file system are fixed when it is made. */
+static bool fits(const kiln_binding *binding, const kiln_limits *limits)
+{
+    return binding->used || !binding->ready || binding->running || binding->sandbox == NULL ||
+           (binding->limits.disk == limits->disk && binding->limits.files == limits->files);
+}
+
 void kiln_backend_bind(kiln_backend *backend, kiln_session *session, const char *language,
                        const kiln_limits *limits,
                        void (*ready)(void *user, kiln_binding *binding, int root_fd,
@@ -323,6 +331,10 @@ void kiln_backend_bind(kiln_backend *backend, kiln_session *session, const char 
 {
     kiln_error err = KILN_ERROR_INIT;
     kiln_binding *binding = kiln_binding_find(session, backend);
+    if (binding != NULL && !fits(binding, limits)) {
+        close_binding(binding); /* a query came before the first cell, which has other limits */
+        binding = NULL;
+    }
     if (binding != NULL && binding->ready && binding->sandbox != NULL && !binding->running &&
         !kiln_sandbox_alive(binding->sandbox)) {
         kiln_log(KILN_LOG_WARNING, backend->section,
@@ -355,4 +367,41 @@ void kiln_backend_bind(kiln_backend *backend, kiln_session *session, const char 
     if (fresh && !take_sandbox(binding) && open_sandbox(binding, &err) < 0) {
         tell_waiters(binding, -1, &err);
     }
+}
+
+static int restart(kiln_binding *binding, kiln_error *err)
+{
+    const kiln_plugin *plugin = kiln_binding_plugin(binding);
+    void *self = binding->backend->self;
+    int rc = 0;
+    if (kiln_binding_has_worker(binding)) {
+        kiln_binding_discard_worker(binding);
+    } else if (plugin->session_restart != NULL) {
+        rc = plugin->session_restart(self, binding->session, binding->state);
+    } else if (binding->state_open) {
+        binding->state_open = false;
+        plugin->session_close(self, binding->state);
+        rc = plugin->session_open(self, binding->session, &binding->state);
+        binding->state_open = rc == 0;
+    }
+    return rc < 0 ? kiln_error_errno(err, rc, "backend %s: restart of session %s", plugin->name,
+                                     binding->session->id)
+                  : 0;
+}
+
+int kiln_bindings_restart(kiln_session *session, kiln_error *err)
+{
+    int rc = 0;
+    kiln_binding *next;
+    for (kiln_binding *binding = session->bindings; binding != NULL; binding = next) {
+        kiln_error why = KILN_ERROR_INIT;
+        next = binding->next;
+        bool open = binding->ready || kiln_binding_has_files(binding);
+        if (open && restart(binding, &why) < 0) {
+            close_binding(binding); /* what it holds then is of no use to the next cell */
+            *err = rc == 0 ? why : *err;
+            rc = rc == 0 ? why.code : rc;
+        }
+    }
+    return rc;
 }

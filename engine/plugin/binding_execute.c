@@ -170,12 +170,12 @@ static void guest_done(void *user, const kiln_verdict *verdict, double cpu_ms,
     }
 }
 
-static int start_cell(kiln_binding *binding, const kiln_input *input, kiln_error *err);
+static int start_input(kiln_binding *binding, const kiln_input *input, kiln_error *err);
 
-static void start_pending(kiln_binding *binding)
+void kiln_binding_start_pending(kiln_binding *binding)
 {
     kiln_error err = KILN_ERROR_INIT;
-    if (start_cell(binding, kiln_steal(binding->pending), &err) < 0) {
+    if (start_input(binding, kiln_steal(binding->pending), &err) < 0) {
         kiln_outcome outcome = KILN_OUTCOME_INIT;
         outcome.status = KILN_STATUS_UNAVAILABLE;
         outcome.name = "BackendFailed";
@@ -189,15 +189,19 @@ static void guest_exit(void *user, const kiln_exit *exit)
     kiln_binding *binding = user;
     kiln_outcome outcome;
     char message[512];
+    const char *blame = kiln_binding_query_blame(binding);
     binding->guest = NULL;
     kiln_outcome_of_exit(exit, &outcome, message);
-    snprintf(binding->lost, sizeof(binding->lost), "%s", message);
+    if (!binding->discard) {
+        snprintf(binding->lost, sizeof(binding->lost), "%s", blame != NULL ? blame : message);
+    }
+    binding->discard = false;
     if (binding->running && binding->pending == NULL) {
         kiln_binding_complete(binding, &outcome);
         return;
     }
-    if (binding->pending != NULL) {
-        start_pending(binding);
+    if (!kiln_binding_query_resume(binding, message) && binding->pending != NULL) {
+        kiln_binding_start_pending(binding);
     }
 }
 
@@ -205,6 +209,7 @@ const kiln_guest_callbacks kiln_binding_guest_callbacks = {
     .on_event = guest_event,
     .on_done = guest_done,
     .on_exit = guest_exit,
+    .on_reply = kiln_binding_on_reply,
 };
 
 static void decide(kiln_binding *binding, const char *action, const char *detail)
@@ -257,22 +262,47 @@ static void tell_fixed_limits(kiln_binding *binding, const kiln_limits *asked)
     }
 }
 
+int kiln_binding_worker(kiln_binding *binding, const kiln_limits *limits, kiln_error *err)
+{
+    if (binding->guest != NULL) {
+        return kiln_guest_usable(binding->guest) ? 0 : -EAGAIN;
+    }
+    binding->guest_limits = *limits;
+    int rc = kiln_guest_start(binding->sandbox, limits, &kiln_binding_guest_callbacks, binding,
+                              &binding->guest, err);
+    if (rc < 0) {
+        binding->guest = NULL;
+    }
+    return rc;
+}
+
+void kiln_binding_discard_worker(kiln_binding *binding)
+{
+    binding->lost[0] = '\0';
+    if (binding->guest != NULL) {
+        binding->discard = true;
+        kiln_guest_kill(binding->guest);
+    }
+}
+
 static int start_cell(kiln_binding *binding, const kiln_input *input, kiln_error *err)
 {
-    if (binding->guest != NULL && !kiln_guest_usable(binding->guest)) {
+    const kiln_limits *now = &binding->guest_limits;
+    if (binding->guest != NULL && !binding->used && kiln_guest_usable(binding->guest) &&
+        (now->open_files != input->limits.open_files ||
+         now->file_size != input->limits.file_size)) {
+        kiln_binding_discard_worker(binding); /* a query started it, with other limits */
+    }
+    int rc = kiln_binding_worker(binding, &input->limits, err);
+    if (rc == -EAGAIN) {
         binding->pending = input; /* its end is a matter of milliseconds */
         return 0;
     }
-    if (binding->guest == NULL) {
-        binding->guest_limits = input->limits;
-        int rc = kiln_guest_start(binding->sandbox, &input->limits,
-                                  &kiln_binding_guest_callbacks, binding, &binding->guest, err);
-        if (rc < 0) {
-            binding->guest = NULL;
-            return rc;
-        }
-        tell_lost(binding);
+    if (rc < 0) {
+        return rc;
     }
+    tell_lost(binding);
+    binding->used = true;
     return kiln_guest_execute(binding->guest, input, err);
 }
 
@@ -282,6 +312,15 @@ static int start_plugin(kiln_binding *binding, const kiln_input *input, kiln_err
     int rc = plugin->execute(binding->backend->self, binding->ticket, binding->session,
                              binding->state, input);
     return rc < 0 ? kiln_error_errno(err, rc, "backend %s: execute", plugin->name) : 0;
+}
+
+static int start_input(kiln_binding *binding, const kiln_input *input, kiln_error *err)
+{
+    if (kiln_binding_has_worker(binding)) {
+        return start_cell(binding, input, err);
+    }
+    binding->used = true;
+    return start_plugin(binding, input, err);
 }
 
 int kiln_binding_execute(kiln_binding *binding, const kiln_input *input,
@@ -312,8 +351,11 @@ int kiln_binding_execute(kiln_binding *binding, const kiln_input *input,
     if (binding->sandbox != NULL) {
         kiln_sandbox_account_begin(binding->sandbox, &input->limits);
     }
-    rc = kiln_binding_has_worker(binding) ? start_cell(binding, input, err)
-                                          : start_plugin(binding, input, err);
+    if (kiln_binding_query_yields(binding)) {
+        binding->pending = input;
+    } else {
+        rc = start_input(binding, input, err);
+    }
     if (rc == 0 && binding->sandbox != NULL) {
         tell_fixed_limits(binding, &input->limits);
     }
@@ -344,6 +386,9 @@ bool kiln_binding_interrupt(kiln_binding *binding, kiln_ticket ticket)
         if (binding->guest != NULL) {
             kiln_guest_interrupt(binding->guest);
         }
+        return true;
+    }
+    if (binding->pending != NULL) { /* for a query's end: the plugin has not seen it yet */
         return true;
     }
     if ((kiln_binding_plugin(binding)->capabilities & KILN_CAP_INTERRUPT) == 0) {

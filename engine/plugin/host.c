@@ -41,11 +41,25 @@ static int host_complete(const kiln_host *host, kiln_ticket ticket, const kiln_o
 {
     kiln_backend *backend = backend_of(host);
     kiln_ticket_entry *entry = kiln_ticket_find(&backend->all->tickets, backend, ticket);
-    if (entry == NULL || entry->binding->completed) {
+    if (entry == NULL || entry->binding->completed ||
+        kiln_binding_owns_query(entry->binding, ticket)) {
         kiln_log(KILN_LOG_WARNING, backend->section, "completion for a stale ticket: dropped");
         return -ESTALE;
     }
     kiln_binding_complete(entry->binding, outcome);
+    return 0;
+}
+
+static int host_reply(const kiln_host *host, kiln_ticket ticket, const char *json,
+                      size_t length, const char *error)
+{
+    kiln_backend *backend = backend_of(host);
+    kiln_ticket_entry *entry = kiln_ticket_find(&backend->all->tickets, backend, ticket);
+    if (entry == NULL || !kiln_binding_owns_query(entry->binding, ticket)) {
+        kiln_log(KILN_LOG_WARNING, backend->section, "reply for a stale ticket: dropped");
+        return -ESTALE;
+    }
+    kiln_binding_plugin_reply(entry->binding, json, length, error);
     return 0;
 }
 
@@ -292,5 +306,6 @@ void kiln_host_fill(kiln_backend *backend)
         .timer = host_timer,
         .cancel = host_cancel,
         .extension = host_extension,
+        .reply = host_reply,
     };
 }

@@ -70,6 +70,9 @@ static int check_worker(kiln_loaded_plugin *loaded, kiln_error *err)
     if ((capabilities & KILN_CAP_ANALYZE) && worker->analyze == NULL) {
         return missing(path, "ANALYZE", "worker.analyze", err);
     }
+    if ((capabilities & KILN_CAP_QUERY) && worker->query == NULL) {
+        return missing(path, "QUERY", "worker.query", err);
+    }
     return 0;
 }
 
@@ -121,6 +124,9 @@ static int check_callbacks(const char *path, const kiln_plugin *plugin, kiln_err
     }
     if ((plugin->capabilities & KILN_CAP_INTERRUPT) && !worker && plugin->interrupt == NULL) {
         return missing(path, "INTERRUPT", "interrupt", err);
+    }
+    if ((plugin->capabilities & KILN_CAP_QUERY) && !worker && plugin->query == NULL) {
+        return missing(path, "QUERY", "query", err);
     }
     return 0;
 }

@@ -59,6 +59,17 @@ static void on_analysis(void *user, json_t *analysis)
     (void)user, (void)analysis;
 }
 
+static void on_reply(void *user, json_t *reply, const char *error)
+{
+    kiln_remote *remote = user;
+    kiln_ticket_entry *entry =
+        kiln_ticket_find(&remote->backend->all->tickets, remote->backend, remote->ticket);
+    kiln_dialogue_settle(&remote->dialogue);
+    if (entry != NULL && kiln_binding_owns_query(entry->binding, remote->ticket)) {
+        kiln_binding_ticket_reply(entry->binding, reply, error);
+    }
+}
+
 static void on_broken(void *user, const char *why)
 {
     kiln_remote *remote = user;
@@ -69,6 +80,7 @@ static const kiln_dialogue_callbacks dialogue_callbacks = {
     .on_event = on_event,
     .on_done = on_done,
     .on_analysis = on_analysis,
+    .on_reply = on_reply,
     .on_broken = on_broken,
 };
 
@@ -150,6 +162,25 @@ static int remote_execute(kiln_remote *remote, kiln_ticket ticket, const kiln_in
     return 0;
 }
 
+static int remote_query(kiln_remote *remote, kiln_ticket ticket, const char *name,
+                        const char *arguments, size_t length)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    auto_json json_t *json = json_loadb(arguments, length, JSON_REJECT_DUPLICATES, NULL);
+    int rc = json != NULL
+                 ? kiln_dialogue_query(&remote->dialogue, name, json, &err)
+                 : kiln_error_set(&err, EINVAL, "query %s: its arguments are not JSON", name);
+    if (rc < 0) {
+        kiln_log(KILN_LOG_WARNING, remote->backend->section, "%s", err.text);
+        return rc;
+    }
+    remote->ticket = ticket;
+    remote->busy++;
+    flush(remote);
+    leave(remote);
+    return 0;
+}
+
 static void remote_interrupt(kiln_remote *remote)
 {
     if (kiln_dialogue_interrupt(&remote->dialogue) == 0) {
@@ -168,6 +199,7 @@ const kiln_guests *kiln_guests_extension(void)
         .received = remote_received,
         .execute = remote_execute,
         .interrupt = remote_interrupt,
+        .query = remote_query,
     };
     return &guests;
 }

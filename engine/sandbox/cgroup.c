@@ -620,6 +620,18 @@ int kiln_cgroup_set_limits(kiln_cgroup *group, const kiln_limits *limits, kiln_e
     return 0;
 }
 
+uint64_t kiln_cgroup_memory(const kiln_cgroup *group)
+{
+    uint64_t bytes = 0;
+    for (int i = 0; i < group->count && bytes == 0; i++) {
+        const kiln_cgroup_place *place = &engine.layout.places[i];
+        bytes = group->folders[i] >= 0
+                    ? kiln_cgroup_read_memory(group->folders[i], place->unified, place->roles)
+                    : 0;
+    }
+    return bytes;
+}
+
 void kiln_cgroup_read(const kiln_cgroup *group, kiln_cgroup_usage *usage)
 {
     *usage = (kiln_cgroup_usage){.cpu_ms = -1};

@@ -177,6 +177,16 @@ void kiln_cgroup_read_usage(int group, bool unified, unsigned roles, kiln_cgroup
     }
 }
 
+uint64_t kiln_cgroup_read_memory(int group, bool unified, unsigned roles)
+{
+    uint64_t value = 0;
+    return (roles & (1U << KILN_CGROUP_MEMORY)) != 0 &&
+                   read_number(group, unified ? "memory.current" : "memory.usage_in_bytes",
+                               &value)
+               ? value
+               : 0;
+}
+
 /* The processes of a group, at most `most`; 0: in another pid namespace. */
 static size_t list_processes(int group, pid_t *pids, size_t most)
 {

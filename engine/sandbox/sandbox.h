@@ -154,6 +154,8 @@ kiln_cgroup *kiln_cgroup_create(const char *name, const kiln_limits *limits, kil
 const int *kiln_cgroup_fds(const kiln_cgroup *group, int *count);
 int kiln_cgroup_set_limits(kiln_cgroup *group, const kiln_limits *limits, kiln_error *err);
 void kiln_cgroup_read(const kiln_cgroup *group, kiln_cgroup_usage *usage);
+/* Bytes that it has now; 0: unknown. */
+uint64_t kiln_cgroup_memory(const kiln_cgroup *group);
 /* Only oom_kills and pids_refused, in two system calls: cheap enough for every cell. */
 void kiln_cgroup_read_hits(kiln_cgroup *group, kiln_cgroup_usage *usage);
 /* From now on: the CPU time and the peak of memory that kiln_cgroup_measure tells, the

@@ -117,6 +117,19 @@ static int on_analysis(kiln_dialogue *dialogue, const kiln_frame *frame)
     return 0;
 }
 
+static int on_reply(kiln_dialogue *dialogue, const kiln_frame *frame)
+{
+    auto_json json_t *json = parse_reply(dialogue, frame);
+    json_t *reply = json_object_get(json, "reply");
+    const char *error = json_string_value(json_object_get(json, "error"));
+    if (json_object_size(json) != 2 || (reply == NULL && error == NULL)) {
+        return bad_frame(dialogue, "REPLY of another shape or id");
+    }
+    dialogue->answered = true;
+    dialogue->callbacks->on_reply(dialogue->user, reply, error);
+    return 0;
+}
+
 static int on_output_frame(kiln_dialogue *dialogue, const kiln_frame *frame)
 {
     static const kiln_event_type types[] = {
@@ -167,6 +180,10 @@ static int on_frame(kiln_dialogue *dialogue, const kiln_frame *frame)
         return dialogue->awaited == frame->type
                    ? on_analysis(dialogue, frame)
                    : bad_frame(dialogue, "ANALYSIS that nobody asked for");
+    case KILN_FRAME_REPLY:
+        return dialogue->awaited == frame->type && !dialogue->answered
+                   ? on_reply(dialogue, frame)
+                   : bad_frame(dialogue, "REPLY that nobody asked for");
     default:
         return bad_frame(dialogue, "READY or FAILED, a second time");
     }
@@ -314,10 +331,24 @@ int kiln_dialogue_analyze(kiln_dialogue *dialogue, const char *code, size_t leng
     return request(dialogue, KILN_FRAME_ANALYZE, json, KILN_FRAME_ANALYSIS, err);
 }
 
+int kiln_dialogue_query(kiln_dialogue *dialogue, const char *name, json_t *arguments,
+                        kiln_error *err)
+{
+    int rc = check_idle(dialogue, err);
+    rc = rc < 0 ? rc : next_id(dialogue, err);
+    if (rc < 0) {
+        return rc;
+    }
+    auto_json json_t *json = json_pack("{s:I,s:s,s:O}", "id", (json_int_t)dialogue->request_id,
+                                       "name", name, "arguments", arguments);
+    return request(dialogue, KILN_FRAME_QUERY, json, KILN_FRAME_REPLY, err);
+}
+
 int kiln_dialogue_interrupt(kiln_dialogue *dialogue)
 {
     char text[32];
-    if (dialogue->closed || dialogue->awaited != KILN_FRAME_DONE || dialogue->answered) {
+    bool asked = dialogue->awaited == KILN_FRAME_DONE || dialogue->awaited == KILN_FRAME_REPLY;
+    if (dialogue->closed || !asked || dialogue->answered) {
         return 0;
     }
     int length = snprintf(text, sizeof(text), "{\"id\":%u}", dialogue->request_id);

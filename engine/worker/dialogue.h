@@ -25,6 +25,9 @@ typedef struct kiln_dialogue_callbacks {
                     uint64_t max_rss_bytes);
     /* ANALYSIS; borrowed. */
     void (*on_analysis)(void *user, json_t *analysis);
+    /* REPLY: reply, or NULL and why; borrowed. As with on_done, the query counts as in
+     * flight until kiln_dialogue_settle. NULL: nothing is ever queried. */
+    void (*on_reply)(void *user, json_t *reply, const char *error);
     /* A bad frame, or FAILED: the worker is of no more use. Nothing follows. */
     void (*on_broken)(void *user, const char *why);
 } kiln_dialogue_callbacks;
@@ -34,9 +37,9 @@ struct kiln_dialogue {
     void *user;
     bool started;            /* READY has come; a request may be on its way before */
     bool closed;             /* nothing more is read */
-    bool answered;           /* DONE has come, the end of the cell is not told yet */
+    bool answered;           /* DONE or REPLY has come, the end of it is not told yet */
     bool decoding;           /* callbacks borrow from `in` */
-    kiln_frame_type awaited; /* KILN_FRAME_DONE, _ANALYSIS, or 0: idle */
+    kiln_frame_type awaited; /* KILN_FRAME_DONE, _ANALYSIS, _REPLY, or 0: idle */
     uint32_t request_id;
     uint32_t linger_us; /* after the next cell; see linger.h */
     uint64_t dropped;   /* output of nobody's cell */
@@ -48,7 +51,7 @@ struct kiln_dialogue {
 int kiln_dialogue_decode(kiln_dialogue *dialogue);
 /* An event to the cell that runs; dropped and counted when none does. */
 void kiln_dialogue_deliver(kiln_dialogue *dialogue, const kiln_event *event);
-/* The cell has ended: the next may begin. */
+/* The cell or query has ended: the next may begin. */
 void kiln_dialogue_settle(kiln_dialogue *dialogue);
 /* Append the request to `out`. One at a time: -EBUSY; -EPIPE: closed; -EINVAL, -E2BIG,
  * -ENOMEM. */
@@ -57,7 +60,11 @@ int kiln_dialogue_execute(kiln_dialogue *dialogue, const kiln_input *input, kiln
 int kiln_dialogue_rehearse(kiln_dialogue *dialogue, unsigned turn, bool last, kiln_error *err);
 int kiln_dialogue_analyze(kiln_dialogue *dialogue, const char *code, size_t length,
                           kiln_error *err);
-/* Asks the running cell to stop, where no signal can: appends INTERRUPT. 0 or -ENOMEM. */
+/* `arguments`: an object, borrowed. */
+int kiln_dialogue_query(kiln_dialogue *dialogue, const char *name, json_t *arguments,
+                        kiln_error *err);
+/* Asks the running cell or query to stop, where no signal can: appends INTERRUPT. 0 or -ENOMEM.
+ */
 int kiln_dialogue_interrupt(kiln_dialogue *dialogue);
 /* Reports a breach that the carrier found, as a bad frame is. Returns -EPROTO. */
 int kiln_dialogue_break(kiln_dialogue *dialogue, const char *prefix, const char *why);

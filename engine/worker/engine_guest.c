@@ -179,10 +179,22 @@ static void on_done(void *user, const kiln_verdict *verdict, double cpu_ms,
     }
 }
 
+static void on_reply(void *user, json_t *reply, const char *error)
+{
+    kiln_guest *guest = user;
+    /* What was written meanwhile lies in the pipes: it is no cell's. */
+    kiln_run_drain(&guest->run);
+    if (!kiln_run_over(&guest->run)) {
+        kiln_dialogue_settle(&guest->dialogue);
+        guest->callbacks.on_reply(guest->user, reply, error);
+    }
+}
+
 static const kiln_dialogue_callbacks dialogue_callbacks = {
     .on_event = on_event,
     .on_done = on_done,
     .on_analysis = on_analysis,
+    .on_reply = on_reply,
     .on_broken = on_broken,
 };
 
@@ -346,9 +358,20 @@ int kiln_guest_analyze(kiln_guest *guest, const char *code, size_t length, kiln_
     return rc;
 }
 
+int kiln_guest_query(kiln_guest *guest, const char *name, json_t *arguments, kiln_error *err)
+{
+    int rc = kiln_dialogue_query(&guest->dialogue, name, arguments, err);
+    if (rc == 0) {
+        write_frames(guest);
+    }
+    return rc;
+}
+
 void kiln_guest_interrupt(kiln_guest *guest)
 {
-    if (guest->dialogue.awaited == KILN_FRAME_DONE && !kiln_run_over(&guest->run)) {
+    bool asked = guest->dialogue.awaited == KILN_FRAME_DONE ||
+                 guest->dialogue.awaited == KILN_FRAME_REPLY;
+    if (asked && !kiln_run_over(&guest->run)) {
         kiln_sandbox_send(guest->run.sandbox, KILN_CONTROL_INTERRUPT,
                           guest->dialogue.request_id, NULL, 0, NULL, 0);
     }

@@ -509,6 +509,11 @@ void kiln_sandbox_kill(kiln_sandbox *sandbox)
     }
 }
 
+uint64_t kiln_sandbox_memory(const kiln_sandbox *sandbox)
+{
+    return sandbox->cgroup != NULL ? kiln_cgroup_memory(sandbox->cgroup) : 0;
+}
+
 void kiln_sandbox_usage(const kiln_sandbox *sandbox, kiln_cgroup_usage *usage)
 {
     *usage = (kiln_cgroup_usage){.cpu_ms = -1.0};

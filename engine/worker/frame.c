@@ -10,6 +10,7 @@ static const struct {
 } types[] = {
     {KILN_FRAME_EXECUTE, false, false, KILN_FRAME_TO_WORKER_MAX},
     {KILN_FRAME_ANALYZE, false, false, KILN_FRAME_TO_WORKER_MAX},
+    {KILN_FRAME_QUERY, false, false, KILN_FRAME_TO_WORKER_MAX},
     {KILN_FRAME_INTERRUPT, false, false, 64},
     {KILN_FRAME_REHEARSE, false, false, 12},
     {KILN_FRAME_STDOUT, true, true, KILN_FRAME_TO_ENGINE_MAX},
@@ -24,6 +25,7 @@ static const struct {
     {KILN_FRAME_ANALYSIS, true, false, KILN_FRAME_TO_ENGINE_MAX},
     {KILN_FRAME_READY, true, true, 0},
     {KILN_FRAME_FAILED, true, true, 4096},
+    {KILN_FRAME_REPLY, true, false, KILN_FRAME_REPLY_MAX},
 };
 
 void kiln_frame_header(unsigned char header[KILN_FRAME_HEADER], kiln_frame_type type,

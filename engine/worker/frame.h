@@ -15,12 +15,14 @@
  *                   for the next request (Python: "<IQ6I"); then code, cell id, stdin,
  *                   each argument and each NAME=value, each followed by a NUL
  *     0x02 ANALYZE  JSON {"id":1,"code":""}
+ *     0x03 QUERY    JSON {"id":1,"name":"complete","arguments":{...}}
+ * a worker elsewhere; one of this machine gets SIGINT worker -> engine 0x41 STDOUT   raw bytes
  *     0x05 REHEARSE packed: u32 id, u32 turn, u32 1 at the last turn, else 0. Answered by a
  *                   DONE with its id, as a cell is; see kiln_worker.rehearse
- *     0x04 INTERRUPT JSON {"id":1}: stop the running cell, if it is that one. Only to a
  *                   worker elsewhere; one of this machine gets SIGINT
  *   worker -> engine
  *     0x41 STDOUT   raw bytes
+ *     0x04 INTERRUPT JSON {"id":1}: stop the running cell or query, if it is that one. Only to
  *     0x42 STDERR   raw bytes
  *     0x43 DISPLAY, 0x44 RESULT, 0x45 ERROR, 0x46 UPDATE, 0x47 CLEAR
  *                   JSON as kiln_event's in plugin.h
@@ -31,11 +33,15 @@
  *     0x51 ANALYSIS JSON {"id":1,"analysis":{...}} as kiln_worker.analyze
  *     0x52 READY    empty: start() is done (sent once, first)
  *     0x53 FAILED   raw text: start() failed; the worker exits
+ *     0x54 REPLY    JSON {"id":1,"reply":...} or {"id":1,"error":"text"}, as
+ *                   kiln_worker.query; what `reply` holds is the asker's affair
  *
- *   An EXECUTE is answered by any number of 0x41-0x47 and one DONE with its id.
- *   Anything else, in type, length, version, order, or shape of a DONE or ANALYSIS,
- *   is a bad frame and ends the worker. An output of the wrong shape is left out of
- *   the result, which says so. SIGINT to the worker asks the running cell to stop.
+ *   An EXECUTE is answered by any number of 0x41-0x47 and one DONE with its id, an
+ *   ANALYZE by one ANALYSIS and a QUERY by one REPLY. One request at a time.
+ *   Anything else, in type, length, version, order, or shape of a DONE, ANALYSIS or
+ *   REPLY, is a bad frame and ends the worker. An output of the wrong shape is left
+ *   out of the result, which says so; one that comes while no cell runs is dropped.
+ *   SIGINT to the worker asks the running cell or query to stop.
  *
  * The decoder trusts nothing; the encoder cannot fail but for memory. */
 #ifndef KILN_WORKER_FRAME_H
@@ -52,11 +58,13 @@ enum {
     KILN_FRAME_VERSION = 1,
     KILN_FRAME_TO_WORKER_MAX = 128 << 20, /* bytes of payload */
     KILN_FRAME_TO_ENGINE_MAX = 32 << 20,
+    KILN_FRAME_REPLY_MAX = 4 << 20,
 };
 
 typedef enum kiln_frame_type {
     KILN_FRAME_EXECUTE = 0x01,
     KILN_FRAME_ANALYZE = 0x02,
+    KILN_FRAME_QUERY = 0x03,
     KILN_FRAME_INTERRUPT = 0x04,
     KILN_FRAME_REHEARSE = 0x05,
     KILN_FRAME_STDOUT = 0x41,
@@ -70,6 +78,7 @@ typedef enum kiln_frame_type {
     KILN_FRAME_ANALYSIS = 0x51,
     KILN_FRAME_READY = 0x52,
     KILN_FRAME_FAILED = 0x53,
+    KILN_FRAME_REPLY = 0x54,
 } kiln_frame_type;
 
 typedef struct kiln_frame {

@@ -1,7 +1,7 @@
 /* guest_main.c - the worker process: frames in, kiln_worker callbacks, frames out.
  *
- * SIGINT is blocked but while a cell runs, and carries the id of the cell that it is
- * meant for: one that was for an earlier cell is thrown away, one that overtook its
+ * SIGINT is blocked but while a cell or query runs, and carries the id of the one that it
+ * is meant for: one that was for an earlier cell is thrown away, one that overtook its
  * cell's frame is raised again when the cell begins. The disposition is the plugin's.
  *
  * The code may fork. A child that comes back into the loop ends quietly; what a child
@@ -277,6 +277,80 @@ static int analyze(const kiln_worker *worker, const kiln_frame *frame)
     return 0;
 }
 
+/* ---- queries */
+
+/* What the code has put into its objects may be asked for their text, and a __repr__ can
+ * return a gigabyte: that must fail there, not end the session by its memory limit. Gives
+ * what the limit was. */
+static struct rlimit hold_memory(void)
+{
+    enum { QUERY_MEMORY = 256 << 20 };
+    struct rlimit before = {RLIM_INFINITY, RLIM_INFINITY};
+    unsigned long long pages;
+    auto_fclose FILE *statm = fopen("/proc/self/statm", "re");
+    if (getrlimit(RLIMIT_AS, &before) == 0 && statm != NULL &&
+        fscanf(statm, "%llu", &pages) == 1) {
+        struct rlimit lowered = before;
+        rlim_t most = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + QUERY_MEMORY;
+        lowered.rlim_cur = lowered.rlim_cur < most ? lowered.rlim_cur : most;
+        setrlimit(RLIMIT_AS, &lowered);
+    }
+    return before;
+}
+
+static void refuse_query(kiln_buffer *reply, json_int_t id, const char *why)
+{
+    auto_json json_t *error = json_string(why != NULL ? why : "the query failed");
+    auto_free char *text =
+        json_dumps(error != NULL ? error : json_null(), JSON_ENCODE_ANY | JSON_COMPACT);
+    kiln_buffer_consume(reply, reply->length);
+    kiln_buffer_printf(reply, "{\"id\":%lld,\"error\":%s}", (long long)id,
+                       error != NULL && text != NULL ? text : "\"the query failed\"");
+}
+
+static int answer(const kiln_worker *worker, const kiln_frame *frame)
+{
+    auto_json json_t *json =
+        json_loadb(frame->payload, frame->length, JSON_REJECT_DUPLICATES, NULL);
+    json_int_t id;
+    const char *name;
+    json_t *arguments;
+    if (json == NULL || json_unpack(json, "{s:I,s:s,s:o}", "id", &id, "name", &name,
+                                    "arguments", &arguments) < 0) {
+        return -EPROTO;
+    }
+    auto_free char *text = json_dumps(arguments, JSON_COMPACT);
+    if (text == NULL) {
+        return -ENOMEM;
+    }
+    sigset_t interrupts;
+    sigemptyset(&interrupts);
+    sigaddset(&interrupts, SIGINT);
+    struct rlimit memory = hold_memory();
+    const char *said = NULL;
+    allow_interrupts(&interrupts, id);
+    int rc = worker->query != NULL ? worker->query(name, text, strlen(text), &said) : -ENOTSUP;
+    sigprocmask(SIG_BLOCK, &interrupts, NULL);
+    setrlimit(RLIMIT_AS, &memory);
+    if (getpid() != worker_pid) {
+        _exit(0);
+    }
+    auto_buffer kiln_buffer reply = KILN_BUFFER_INIT;
+    if (rc == -ENOTSUP) {
+        refuse_query(&reply, id, "this backend does not know such a query");
+    } else if (rc < 0 || said == NULL) {
+        refuse_query(&reply, id, said);
+    } else if (kiln_buffer_printf(&reply, "{\"id\":%lld,\"reply\":%s}", (long long)id, said) <
+               0) {
+        return -ENOMEM;
+    }
+    if (reply.length > KILN_FRAME_REPLY_MAX) {
+        refuse_query(&reply, id, "the reply is longer than 4 MiB");
+    }
+    send_frame(KILN_FRAME_REPLY, reply.data, reply.length);
+    return 0;
+}
+
 static uint64_t now_us(void)
 {
     struct timespec now;
@@ -345,6 +419,7 @@ int kiln_guest_main(const kiln_worker *worker, int frames)
     size_t used;
     while ((rc = receive_frame(&input, &frame, &used)) == 1) {
         rc = frame.type == KILN_FRAME_EXECUTE    ? run_cell(worker, &frame)
+             : frame.type == KILN_FRAME_QUERY    ? answer(worker, &frame)
              : frame.type == KILN_FRAME_REHEARSE ? rehearse(worker, &frame)
                                                  : analyze(worker, &frame);
         if (rc < 0) {

@@ -169,7 +169,8 @@ static void on_lost(void *user)
     condemn(user, "a waiting sandbox died");
 }
 
-static const kiln_guest_callbacks callbacks = {on_event, on_done, on_analysis, on_exit_};
+static const kiln_guest_callbacks callbacks = {
+    .on_event = on_event, .on_done = on_done, .on_analysis = on_analysis, .on_exit = on_exit_};
 
 static void on_ready(void *user, int root_fd, const kiln_error *err)
 {

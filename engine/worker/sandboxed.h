@@ -81,6 +81,8 @@ void kiln_sandbox_close(kiln_sandbox *sandbox);
 void kiln_sandbox_kill(kiln_sandbox *sandbox);
 /* What its cgroup says; all unknown without one. */
 void kiln_sandbox_usage(const kiln_sandbox *sandbox, kiln_cgroup_usage *usage);
+/* Bytes of memory that it has now, its files included; 0: unknown. */
+uint64_t kiln_sandbox_memory(const kiln_sandbox *sandbox);
 
 /* ---- what an execution used, the whole tree of its processes, and what it touched */
 typedef struct kiln_account {
@@ -124,6 +126,8 @@ typedef struct kiln_guest_callbacks {
     void (*on_analysis)(void *user, json_t *analysis);
     /* The worker is gone (exit->error says so for a bad frame); once, last. */
     void (*on_exit)(void *user, const kiln_exit *exit);
+    /* REPLY: reply, or NULL and why; both borrowed. May be NULL when nothing is queried. */
+    void (*on_reply)(void *user, json_t *reply, const char *error);
 } kiln_guest_callbacks;
 
 int kiln_guest_start(kiln_sandbox *sandbox, const kiln_limits *limits,
@@ -141,7 +145,9 @@ int kiln_guest_rehearse(kiln_guest *guest, unsigned turn, bool last, kiln_error 
 void kiln_guest_adopt(kiln_guest *guest, const kiln_limits *limits,
                       const kiln_guest_callbacks *callbacks, void *user);
 int kiln_guest_analyze(kiln_guest *guest, const char *code, size_t length, kiln_error *err);
-/* SIGINT. */
+/* `arguments`: an object, borrowed. */
+int kiln_guest_query(kiln_guest *guest, const char *name, json_t *arguments, kiln_error *err);
+/* SIGINT, to the cell or query in flight. */
 void kiln_guest_interrupt(kiln_guest *guest);
 /* When the running cell ends, what it and earlier ones left running is killed before
  * on_done comes; the worker and its state stay. */

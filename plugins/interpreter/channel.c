@@ -475,6 +475,11 @@ void kiln_channel_enter(void)
     allow_sigint();
 }
 
+void kiln_channel_ask(void)
+{
+    allow_sigint();
+}
+
 void kiln_channel_leave(void)
 {
     block_sigint();

@@ -23,6 +23,11 @@
     X(describe, "describe.py")                                                                 \
     X(ipython, "ipython.py")                                                                   \
     X(display_classes, "display_classes.py")                                                   \
-    X(analyze, "analyze.py")
+    X(analyze, "analyze.py")                                                                   \
+    X(queries, "queries.py")                                                                   \
+    X(lookup, "lookup.py")                                                                     \
+    X(complete, "complete.py")                                                                 \
+    X(inspect, "inspect.py")                                                                   \
+    X(variables, "variables.py")
 
 #endif

@@ -551,6 +551,11 @@ def analyze(source):
     return part("analyze").analyze(source)
 
 
+def query(name, arguments):
+    """Answers a question of a front end, as plugin.h says; None: it is not known."""
+    return part("queries").query(name, arguments)
+
+
 # ----------------------------------------------------------------------- start
 
 

@@ -6,6 +6,7 @@
 #include "worker.h"
 #include "channel.h"
 
+#include <errno.h>
 #include <glob.h>
 #include <locale.h>
 #include <signal.h>
@@ -15,9 +16,9 @@
 #include <unistd.h>
 
 static const kiln_worker_host *host;
-static PyObject *run_start, *run_execute, *run_analyze; /* functions of session.py */
+static PyObject *run_start, *run_execute, *run_analyze, *run_query; /* of session.py */
 static PyObject *run_rehearsal, *run_forget;
-static PyObject *analysis;    /* owns analyze's last answer */
+static PyObject *analysis;    /* owns the last answer of analyze or query */
 static unsigned failures;     /* of the runner, in a row */
 static PyThreadState *thread; /* while the GIL is given back */
 
@@ -142,9 +143,10 @@ static int preload(const kiln_worker_host *worker_host, const char **error)
         run_start = PyObject_GetAttrString(session, "start");
         run_execute = PyObject_GetAttrString(session, "execute");
         run_analyze = PyObject_GetAttrString(session, "analyze");
+        run_query = PyObject_GetAttrString(session, "query");
         run_rehearsal = PyObject_GetAttrString(session, "rehearsal");
         run_forget = PyObject_GetAttrString(session, "forget");
-        if (run_start && run_execute && run_analyze && run_rehearsal && run_forget)
+        if (run_start && run_execute && run_analyze && run_query && run_rehearsal && run_forget)
             loaded = PyObject_CallMethod(session, "preload", NULL);
     }
     Py_XDECREF(channel);
@@ -355,6 +357,51 @@ static int analyze(const char *code, size_t length, const char **json)
     return *json ? 0 : -1;
 }
 
+/* Takes the exception: why a query has no answer. */
+static const char *why_not(void)
+{
+    bool interrupted = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    const char *name = ((PyTypeObject *)type)->tp_name;
+    PyObject *text = interrupted ? PyUnicode_FromString("it was interrupted")
+                                 : PyUnicode_FromFormat("it failed: %s", name);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(trace);
+    Py_XSETREF(analysis, text);
+    const char *utf8 = text ? PyUnicode_AsUTF8(text) : NULL;
+    PyErr_Clear();
+    return utf8;
+}
+
+static int query(const char *name, const char *arguments, size_t length, const char **json)
+{
+    PyEval_RestoreThread(thread);
+    kiln_channel_ask();
+    PyObject *text = PyUnicode_DecodeUTF8(arguments, (Py_ssize_t)length, "replace");
+    PyObject *name_text = PyUnicode_FromString(name);
+    PyObject *answer = text && name_text
+                           ? PyObject_CallFunctionObjArgs(run_query, name_text, text, NULL)
+                           : NULL;
+    if (!kiln_channel_owned())
+        _exit(0);
+    kiln_channel_leave();
+    Py_XDECREF(text);
+    Py_XDECREF(name_text);
+    int rc = answer == Py_None ? -ENOTSUP : answer ? 0 : -EIO;
+    if (rc == 0) {
+        *json = PyUnicode_AsUTF8(answer);
+        Py_XSETREF(analysis, Py_NewRef(answer));
+        rc = *json ? 0 : -EIO;
+    }
+    if (PyErr_Occurred())
+        *json = why_not();
+    Py_XDECREF(answer);
+    thread = PyEval_SaveThread();
+    return rc;
+}
+
 static const kiln_worker worker = {
     .size = sizeof(kiln_worker),
     .preload = preload,
@@ -362,6 +409,7 @@ static const kiln_worker worker = {
     .execute = execute,
     .analyze = analyze,
     .rehearse = rehearse,
+    .query = query,
 };
 
 KILN_WORKER(worker)

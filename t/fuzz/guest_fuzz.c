@@ -66,7 +66,7 @@ typedef struct world {
     kiln_zygote zygote;
     kiln_sandbox *sandbox;
     kiln_guest *guest;
-    bool cell, analysis; /* runs */
+    bool cell, analysis, query; /* runs */
     bool exited;
     bool close_in_callback, cell_in_callback;
     unsigned cells;
@@ -95,7 +95,7 @@ static void start_cell(world *w)
     if (w->guest == NULL || w->exited) {
         return;
     }
-    bool busy = w->cell || w->analysis;
+    bool busy = w->cell || w->analysis || w->query;
     int rc = kiln_guest_execute(w->guest, &cell, &err);
     MUST(rc == 0 || err.text[0] != '\0');
     MUST(rc < 0 || !busy);
@@ -148,12 +148,20 @@ static void on_analysis(void *user, json_t *analysis)
     maybe_close(w);
 }
 
+static void on_reply(void *user, json_t *reply, const char *error)
+{
+    world *w = user;
+    MUST(w->query && !w->exited && (reply != NULL || error != NULL));
+    w->query = false;
+    maybe_close(w);
+}
+
 static void on_exit_(void *user, const kiln_exit *exit)
 {
     world *w = user;
     MUST(!w->exited && exit->size == sizeof(*exit));
     w->exited = true;
-    w->cell = w->analysis = false; /* by this, if not before */
+    w->cell = w->analysis = w->query = false; /* by this, if not before */
     w->guest = NULL;
     maybe_close(w);
 }
@@ -278,6 +286,12 @@ static void send_answer(world *w, uint8_t how)
     char text[256];
     read_requests(w);
     uint32_t id = how & 4 ? 4711 : w->request_id;
+    if (how & 32) {
+        int length = snprintf(text, sizeof(text), "{\"id\":%u,%s}", id,
+                              how & 16 ? "\"error\":\"no\"" : "\"reply\":[1,2]");
+        send_frame(w, KILN_FRAME_REPLY, text, (size_t)length);
+        return;
+    }
     if (how & 8) {
         int length =
             snprintf(text, sizeof(text), "{\"id\":%u,\"analysis\":{\"imports\":[]}}", id);
@@ -297,9 +311,9 @@ static void send_answer(world *w, uint8_t how)
 static void act(world *w)
 {
     static const kiln_frame_type types[] = {
-        KILN_FRAME_STDOUT, KILN_FRAME_STDERR, KILN_FRAME_DISPLAY, KILN_FRAME_RESULT,
-        KILN_FRAME_ERROR,  KILN_FRAME_UPDATE, KILN_FRAME_CLEAR,   KILN_FRAME_DONE,
-        KILN_FRAME_READY,  KILN_FRAME_FAILED, KILN_FRAME_ANALYSIS};
+        KILN_FRAME_STDOUT, KILN_FRAME_STDERR, KILN_FRAME_DISPLAY,  KILN_FRAME_RESULT,
+        KILN_FRAME_ERROR,  KILN_FRAME_UPDATE, KILN_FRAME_CLEAR,    KILN_FRAME_DONE,
+        KILN_FRAME_READY,  KILN_FRAME_FAILED, KILN_FRAME_ANALYSIS, KILN_FRAME_REPLY};
     size_t length;
     const char *data;
     kiln_error err = KILN_ERROR_INIT;
@@ -331,8 +345,16 @@ static void act(world *w)
         break;
     case 10:
         if (w->guest != NULL && !w->exited && kiln_guest_analyze(w->guest, "x", 1, &err) == 0) {
-            MUST(!w->cell && !w->analysis);
+            MUST(!w->cell && !w->analysis && !w->query);
             w->analysis = true;
+        }
+        if ((what & 0x40) != 0 && w->guest != NULL && !w->exited) {
+            json_t *arguments = json_object();
+            if (kiln_guest_query(w->guest, "complete", arguments, &err) == 0) {
+                MUST(!w->cell && !w->analysis && !w->query);
+                w->query = true;
+            }
+            json_decref(arguments);
         }
         break;
     case 11:
@@ -413,7 +435,11 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const kiln_guest_callbacks callbacks = {on_event, on_done, on_analysis, on_exit_};
+    static const kiln_guest_callbacks callbacks = {.on_event = on_event,
+                                                   .on_done = on_done,
+                                                   .on_analysis = on_analysis,
+                                                   .on_exit = on_exit_,
+                                                   .on_reply = on_reply};
     int pair[2];
     kiln_limits limits = {.memory = 0};
     kiln_error err = KILN_ERROR_INIT;

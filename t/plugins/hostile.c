@@ -282,6 +282,10 @@ static void analysis(void)
 {
     text(KILN_FRAME_ANALYSIS, "{\"id\":1,\"analysis\":{}}");
 }
+static void reply(void)
+{
+    text(KILN_FRAME_REPLY, "{\"id\":1,\"reply\":{}}");
+}
 static void done_empty(void)
 {
     frame(KILN_FRAME_DONE, "", 0);
@@ -512,6 +516,7 @@ static const struct {
     {"READY before its time", ready_before},
     {"FAILED", failed_late},
     {"ANALYSIS", analysis},
+    {"REPLY", reply},
     {"DONE empty", done_empty},
     {"DONE of garbage", done_garbage},
     {"DONE one byte short", done_cut},

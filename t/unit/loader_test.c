@@ -124,6 +124,7 @@ static void refuses_missing_callbacks(void **state)
     refused(built("no_worker"), -EINVAL, "WORKER needs the callback worker");
     refused(built("no_preload"), -EINVAL, "WORKER needs the callback worker.preload");
     refused(built("no_analyze"), -EINVAL, "ANALYZE needs the callback worker.analyze");
+    refused(built("no_query"), -EINVAL, "QUERY needs the callback query");
     refused(built("bad_option"), -EINVAL, "option \"colour\"");
     refused(built("other_name"), -EINVAL, "it calls itself \"another\"");
 }

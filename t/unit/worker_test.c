@@ -177,6 +177,33 @@ static int execute(const kiln_cell *cell, kiln_verdict *verdict)
     return 0;
 }
 
+/* "say": its arguments' text; the others as they are called. */
+static int query(const char *name, const char *arguments, size_t length, const char **json)
+{
+    static char text[256];
+    kiln_verdict verdict;
+    (void)length;
+    if (strcmp(name, "say") == 0) {
+        auto_json json_t *object = json_loads(arguments, 0, NULL);
+        snprintf(text, sizeof(text), "%s", json_string_value(json_object_get(object, "text")));
+        *json = text;
+        return 0;
+    }
+    if (strcmp(name, "noise") == 0) {
+        (void)!write(STDOUT_FILENO, "noise", 5);
+        emit(KILN_STDOUT, "noise", 5);
+        *json = "null";
+        return 0;
+    }
+    if (strcmp(name, "wait") == 0) {
+        wait_for_interrupt(&verdict);
+        *json = verdict.status == KILN_STATUS_INTERRUPTED ? "\"interrupted\"" : "\"waited\"";
+        return 0;
+    }
+    *json = "no stars";
+    return strcmp(name, "fail") == 0 ? -EIO : -ENOTSUP;
+}
+
 static int analyze(const char *code, size_t length, const char **json)
 {
     (void)length;
@@ -190,6 +217,7 @@ static const kiln_worker test_worker = {
     .start = start,
     .execute = execute,
     .analyze = analyze,
+    .query = query,
 };
 
 static const kiln_worker *load(const char *plugin, kiln_error *err)
@@ -930,6 +958,7 @@ typedef struct guest_record {
     bool done;
     kiln_verdict verdict;
     char analysis[256];
+    char reply[256];
 } guest_record;
 
 static void on_guest_event(void *user, const kiln_event *event)
@@ -958,6 +987,15 @@ static void on_guest_analysis(void *user, json_t *analysis)
     record->answered = true;
 }
 
+static void on_guest_reply(void *user, json_t *reply, const char *error)
+{
+    guest_record *record = user;
+    auto_free char *text =
+        reply != NULL ? json_dumps(reply, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    snprintf(record->reply, sizeof(record->reply), "%s", text != NULL ? text : error);
+    record->answered = true;
+}
+
 static void on_guest_exit(void *user, const kiln_exit *exit)
 {
     guest_record *record = user;
@@ -967,8 +1005,11 @@ static void on_guest_exit(void *user, const kiln_exit *exit)
 
 static void start_guest(fixture *f, guest_record *record)
 {
-    static const kiln_guest_callbacks callbacks = {on_guest_event, on_guest_done,
-                                                   on_guest_analysis, on_guest_exit};
+    static const kiln_guest_callbacks callbacks = {.on_event = on_guest_event,
+                                                   .on_done = on_guest_done,
+                                                   .on_analysis = on_guest_analysis,
+                                                   .on_exit = on_guest_exit,
+                                                   .on_reply = on_guest_reply};
     kiln_error err = KILN_ERROR_INIT;
     *record = (guest_record){0};
     if (kiln_guest_start(f->sandbox, NULL, &callbacks, record, &record->guest, &err) < 0) {
@@ -1130,6 +1171,8 @@ static void forged_frames(void **state)
         "forge 00 00 00 00 52 01 00 00",       /* READY again */
         "forge 01 00 00 00 53 01 00 00 78",    /* FAILED after READY */
         "forge 02 00 00 00 51 01 00 00 7b 7d", /* ANALYSIS unasked */
+        "forge 02 00 00 00 54 01 00 00 7b 7d", /* REPLY unasked */
+        "forge 01 00 40 00 54 01 00 00 7b 7d", /* REPLY of more than 4 MiB */
         "forge 02 00 00 00 50 01 00 00 7b 7d", /* DONE of another shape */
         "done 7b 7d",
         "done 02 00 00 00 00 00 00 00" NO_FIGURES,                /* of another cell */
@@ -1193,6 +1236,47 @@ static void analyses(void **state)
     }
 }
 
+static void ask(fixture *f, guest_record *record, const char *name, const char *text)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    auto_json json_t *arguments = json_pack("{s:s}", "text", text);
+    record->answered = false;
+    assert_int_equal(kiln_guest_query(record->guest, name, arguments, &err), 0);
+    assert_int_equal(kiln_guest_query(record->guest, name, arguments, &err), -EBUSY);
+    if (strcmp(name, "wait") == 0) {
+        kiln_guest_interrupt(record->guest);
+    }
+    run_until(&f->loop, &record->answered);
+}
+
+static void queries(void **state)
+{
+    fixture *f = *state;
+    static guest_record record; /* its worker ends in teardown */
+    static const char *const asked[][3] = {
+        {"say", "{\"a\":[1]}", "{\"a\":[1]}"},
+        {"fail", "", "no stars"},
+        {"nothing", "", "this backend does not know such a query"},
+        {"wait", "", "\"interrupted\""},
+        {"noise", "", "null"},
+    };
+    static const char *const bad[] = {"1},\"x\":{", "1,\"more\":2", "not JSON", ""};
+    start_guest(f, &record);
+    for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
+        ask(f, &record, asked[i][0], asked[i][1]);
+        assert_string_equal(record.reply, asked[i][2]);
+    }
+    cell(f, &record, "print on"); /* of the noise nothing is left */
+    assert_string_equal(record.run.out, "on");
+    kiln_guest_kill(record.guest);
+    run_until(&f->loop, &record.run.ended);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        start_guest(f, &record);
+        ask(f, &record, "say", bad[i]);
+        assert_non_null(strstr(record.run.error, "bad frame"));
+    }
+}
+
 #define PROGRAM(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 #define WORDS(test)   cmocka_unit_test_setup_teardown(test, setup_words, teardown)
 
@@ -1247,6 +1331,7 @@ int main(int argc, char **argv)
         WORDS(both_return_from_fork),
         WORDS(forged_frames),
         WORDS(analyses),
+        WORDS(queries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

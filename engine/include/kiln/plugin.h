@@ -246,6 +246,14 @@ struct kiln_host {
 
     /* Growth: a table by name ("kiln.runtimes/1"), valid until fini, or NULL. */
     const void *(*extension)(const kiln_host *host, const char *id);
+
+    /* since 1.1; [loop] */
+
+    /* Answers a query; exactly one for each `query` that returned 0. `json` is UTF-8
+     * JSON text, or NULL with `error`, one line. 0; -ESTALE: stale ticket, such as that
+     * of a query that took too long. May be called from inside query. */
+    int (*reply)(const kiln_host *host, kiln_ticket ticket, const char *json, size_t length,
+                 const char *error);
 };
 
 /* Extension "kiln.runtimes/1": the [runtime LANGUAGE] sections. */
@@ -310,8 +318,12 @@ typedef struct kiln_guests {
     /* Sends a cell. Its outputs go to the ticket, its end to `done`. One at a time: -EBUSY;
      * -EPIPE: broken; -EINVAL: it cannot be encoded; -ENOMEM. */
     int (*execute)(kiln_remote *remote, kiln_ticket ticket, const kiln_input *input);
-    /* Asks the running cell to stop and keep the state; done still comes. */
+    /* Asks the running cell or query to stop and keep the state; its end still comes. */
     void (*interrupt)(kiln_remote *remote);
+    /* Hands a query on; the engine takes the reply for `ticket` from the worker, and the
+     * plugin replies only for a worker that has ended. As execute. */
+    int (*query)(kiln_remote *remote, kiln_ticket ticket, const char *name,
+                 const char *arguments, size_t length);
 } kiln_guests;
 
 /* Extension "kiln.limits/1", since 1.1: what the configuration says, for what a plugin
@@ -321,6 +333,23 @@ typedef struct kiln_default_limits {
     uint32_t size;
     const kiln_limits *(*get)(const kiln_host *host);
 } kiln_default_limits;
+
+/* ----------------------------------------------------------------- queries */
+
+/* Whatever a front end asks of a session that is not an execution. It changes nothing
+ * that the code can see, is not counted and is in no history. Known names, arguments and
+ * replies are those of Jupyter's messages (jupyter-client.readthedocs.io, "Messaging");
+ * `code` is the cell so far, `cursor_pos` and the like count Unicode code points:
+ *
+ *   complete     {"code","cursor_pos"} ->
+ *                {"matches":[""],"cursor_start","cursor_end","metadata":{}}
+ *   inspect      {"code","cursor_pos","detail_level":0|1} ->
+ *                {"found":bool,"data":{MIME:value},"metadata":{}}
+ *   is_complete  {"code"} ->
+ *                {"status":"complete"|"incomplete"|"invalid"|"unknown","indent":""}
+ *   variables    {} -> [{"name","type","size":bytes|null,"shape":""?,"value":""}]
+ *
+ * A plugin may know others; one that it does not know it refuses by -ENOTSUP. */
 
 /* ------------------------------------------------------------- worker half */
 
@@ -382,6 +411,12 @@ typedef struct kiln_worker {
      * `last` one nothing of it may be seen by the session: no name, no file, no number that
      * would be the same in another. Negative: the worker is thrown away. */
     int (*rehearse)(uint32_t turn, bool last);
+
+    /* Optional. Answers a query, see above; `arguments` is a JSON object, also
+     * NUL-terminated. SIGINT asks it to give up and keep the state. 0: *json is the reply;
+     * -ENOTSUP: no such query; another negative errno: *json may be why, one line of
+     * text. *json is valid until the next call. What is emitted meanwhile is dropped. */
+    int (*query)(const char *name, const char *arguments, size_t length, const char **json);
 } kiln_worker;
 
 /* ------------------------------------------------------------------- plugin */
@@ -394,6 +429,7 @@ enum kiln_capability {
     KILN_CAP_WORKER = 1 << 3,    /* requires a worker with preload, start, execute */
     KILN_CAP_ANALYZE = 1 << 4,   /* requires a worker with analyze */
     KILN_CAP_PLAN = 1 << 5,      /* runs nothing: no sandbox is made for its sessions */
+    KILN_CAP_QUERY = 1 << 6,     /* since 1.1: requires query, or a worker with query */
     KILN_CAP_FILES = 1 << 7,     /* since 1.1: runs code in a place and a file system of its
                                     own, no sandbox is made: requires session_open,
                                     session_close, session_prepare and kill */
@@ -465,6 +501,16 @@ typedef struct kiln_plugin {
     /* [loop] With KILN_CAP_FILES: ends what the execution runs at once, and all that it
      * has started; it still completes. */
     void (*kill)(void *self, kiln_ticket ticket);
+
+    /* [loop] Begins to answer a query (see "queries") and returns at once; no execution
+     * is in flight in the session. 0: host->reply follows, exactly once, however late;
+     * negative errno: nothing follows; -ENOTSUP: no such query. `interrupt`, where there
+     * is one, may be called with its ticket, too. */
+    int (*query)(void *self, kiln_ticket ticket, kiln_session *session, void *state,
+                 const char *name, const char *arguments, size_t length);
+    /* [loop] Optional. Forgets the state of a session and keeps its files; no execution is
+     * in flight. Without it: session_close and session_open. 0, or negative errno. */
+    int (*session_restart)(void *self, kiln_session *session, void *state);
 } kiln_plugin;
 
 /* ------------------------------------------------------------ entry and note */
