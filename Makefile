@@ -29,7 +29,7 @@ SHELL := /bin/bash
 # Debian's names. What is asked for is what a goal uses, and no more.
 PACKAGES_RUN = gcc libc6-dev make pkg-config bash python3 libpython3-dev python3-matplotlib \
   libluajit-5.1-dev libuv1-dev libjansson-dev libsodium-dev libseccomp-dev libinih-dev \
-  libhttp-parser-dev libpcre2-dev libarchive-dev libpng-dev git diffutils
+  libhttp-parser-dev libpcre2-dev libarchive-dev libpng-dev libreadline-dev git diffutils
 PACKAGES_TEST = $(PACKAGES_RUN) luajit perl libcmocka-dev python3-nbformat python3-numpy \
   python3-pandas python3-ipython python3-jinja2 python3-sympy python3-tqdm python3-plotly \
   python3-altair lua5.4 curl util-linux podman runc catatonit debootstrap busybox-static \
@@ -66,6 +66,7 @@ PKG_CFLAGS = $(call once,PKG_CFLAGS,pkg-config --cflags $(PKGS))
 KILN_LIBS = $(if $(SANITIZE)$(COVERAGE),$(PKG_LIBS),-Wl,-Bstatic -lluajit-5.1 -l:libuv_a.a -ljansson \
   -lsodium -lseccomp -linih -lhttp_parser -lpcre2-8 -Wl,-Bdynamic -lm -ldl -static-libgcc -lgcc_eh)
 PKG_LIBS = $(call once,PKG_LIBS,pkg-config --libs $(PKGS); echo -lhttp_parser -lm)
+LUAJIT = $(call once,LUAJIT,pkg-config --cflags --libs luajit)
 CMOCKA = $(call once,CMOCKA,pkg-config --cflags --libs cmocka)
 PYTHON_CFLAGS = $(call once,PYTHON_CFLAGS,$(PYTHON_CONFIG) --includes | sed 's/-I/-isystem /g')
 PYTHON_ARCHIVE = $(call once,PYTHON_ARCHIVE,ls $$($(PYTHON_CONFIG) --configdir)/libpython3*[0-9].a)
@@ -176,6 +177,9 @@ $(BUILD)/t/plugins/hostile.worker: t/plugins/hostile.c $(STANDALONE) $(BUILD)/li
 	$(SAY) LINK $@
 	$(Q)$(CC) $(filter-out -MMD -MP,$(ENGINE_CFLAGS)) -DHOSTILE_WORKER $(PKG_CFLAGS) $(HARDENING_LD) $(LDFLAGS) -pie -o $@ \
 	  $< $(STANDALONE) $(BUILD)/libkiln.a $(PKG_LIBS)
+
+# A language of its own: what it is built on, it brings along.
+$(BUILD)/t/plugins/luaguest.so: STUB = $(LUAJIT)
 
 # A library to link with, that is gone when the plugin is loaded.
 $(BUILD)/t/plugins/missing_library.so: $(BUILD)/t/stub/libkiln-test-stub.so

@@ -13,6 +13,7 @@ typedef struct kiln_command {
 } kiln_command;
 
 extern const kiln_command kiln_command_run;
+extern const kiln_command kiln_command_repl;
 extern const kiln_command kiln_command_check;
 extern const kiln_command kiln_command_config;
 extern const kiln_command kiln_command_plugins;

@@ -130,6 +130,12 @@ static void tell_files(kiln_terminal *terminal, const kiln_result *result)
     }
 }
 
+void kiln_report_beside(kiln_terminal *terminal, const kiln_result *result)
+{
+    tell_dropped(terminal, result, "");
+    tell_files(terminal, result);
+}
+
 void kiln_report(kiln_terminal *terminal, const kiln_result *result, const char *where,
                  bool decisions)
 {

@@ -12,6 +12,8 @@ int kiln_exit_status(const kiln_result *result, int interrupt);
  * and the decisions when asked. `where` ("cell 3") may be NULL. */
 void kiln_report(kiln_terminal *terminal, const kiln_result *result, const char *where,
                  bool decisions);
+/* Only the bytes that were dropped and the files. */
+void kiln_report_beside(kiln_terminal *terminal, const kiln_result *result);
 /* Writes JSON to stdout with a newline. -EPIPE, -errno. */
 int kiln_report_json(kiln_terminal *terminal, const json_t *json);
 

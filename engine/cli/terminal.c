@@ -151,6 +151,16 @@ int kiln_terminal_event(kiln_terminal *terminal, const kiln_event *event)
     return 0;
 }
 
+void kiln_terminal_fresh_line(kiln_terminal *terminal)
+{
+    bool half = terminal->mid_line[KILN_STDOUT] ||
+                (terminal->tty[KILN_STDERR] && terminal->mid_line[KILN_STDERR]);
+    if (terminal->tty[KILN_STDOUT] && half) {
+        kiln_terminal_write(terminal, KILN_STDOUT, "\n", 1);
+        terminal->mid_line[KILN_STDERR] = false;
+    }
+}
+
 void kiln_terminal_note(kiln_terminal *terminal, const char *format, ...)
 {
     auto_buffer kiln_buffer line = KILN_BUFFER_INIT;

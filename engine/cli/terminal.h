@@ -50,6 +50,8 @@ int kiln_terminal_event(kiln_terminal *terminal, const kiln_event *event);
 /* One line "kiln: TEXT" on stderr, on a line of its own. */
 void kiln_terminal_note(kiln_terminal *terminal, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* Ends a line that stands half written on the terminal. */
+void kiln_terminal_fresh_line(kiln_terminal *terminal);
 /* Rewrites the progress line; only on a terminal. */
 void kiln_terminal_progress(kiln_terminal *terminal, const char *text);
 void kiln_terminal_hide_progress(kiln_terminal *terminal);

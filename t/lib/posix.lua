@@ -32,6 +32,13 @@ int posix_spawn_file_actions_init(void *);
 int posix_spawn_file_actions_destroy(void *);
 int posix_spawn_file_actions_adddup2(void *, int, int);
 int posix_spawn_file_actions_addchdir_np(void *, const char *);
+int posix_spawn_file_actions_addopen(void *, int, const char *, int, mode_t);
+int posix_openpt(int);
+int grantpt(int);
+int unlockpt(int);
+int ptsname_r(int, char *, size_t);
+int ioctl(int, unsigned long, ...);
+int dup(int);
 int posix_spawnattr_init(void *);
 int posix_spawnattr_destroy(void *);
 int posix_spawnattr_setflags(void *, short);
@@ -82,7 +89,21 @@ function posix.nonblocking(fd)
   C.fcntl(fd, F_SETFL, ffi.cast("int", O_NONBLOCK))
 end
 
--- argv and env: arrays of strings. fds: what becomes 0, 1, 2. A session of its own.
+-- A pseudo-terminal: our end, and the path of the other.
+function posix.terminal(rows, columns)
+  local O_RDWR, O_NOCTTY, TIOCSWINSZ = 2, 0x100, 0x5414
+  local master = C.posix_openpt(O_RDWR + O_NOCTTY + O_CLOEXEC)
+  local path = ffi.new("char[64]")
+  if master < 0 or C.grantpt(master) ~= 0 or C.unlockpt(master) ~= 0
+    or C.ptsname_r(master, path, 64) ~= 0 then
+    posix.fail("posix_openpt")
+  end
+  C.ioctl(master, TIOCSWINSZ, ffi.new("unsigned short[4]", rows, columns, 0, 0))
+  return master, ffi.string(path)
+end
+
+-- argv and env: arrays of strings. fds: what becomes 0, 1, 2, or the path of a terminal
+-- that becomes all three, and is the session's. A session of its own.
 -- The pid, or nil and why not.
 function posix.spawn(argv, env, fds, cwd)
   local actions = ffi.new("long[16]") -- posix_spawn_file_actions_t: 80 bytes
@@ -98,8 +119,14 @@ function posix.spawn(argv, env, fds, cwd)
   local SETSIGDEF, SETSIGMASK, SETSID = 0x04, 0x08, 0x80
   C.posix_spawnattr_setflags(attributes, SETSIGDEF + SETSIGMASK + SETSID)
   if cwd then C.posix_spawn_file_actions_addchdir_np(actions, cwd) end
-  for target = 0, 2 do
-    C.posix_spawn_file_actions_adddup2(actions, fds[target + 1], target)
+  if type(fds) == "string" then
+    C.posix_spawn_file_actions_addopen(actions, 0, fds, 2, 0)
+    C.posix_spawn_file_actions_adddup2(actions, 0, 1)
+    C.posix_spawn_file_actions_adddup2(actions, 0, 2)
+  else
+    for target = 0, 2 do
+      C.posix_spawn_file_actions_adddup2(actions, fds[target + 1], target)
+    end
   end
   local keep = {}
   local function vector(strings)

@@ -229,6 +229,7 @@ function tap.start(spec)
   for i, word in ipairs(argv) do words[i] = tostring(word) end
   if words[1] == "kiln" then words[1] = tap.kiln end
 
+  if spec.terminal then return Process.on_terminal(words, spec) end
   local in_read, in_write = posix.pipe()
   local out_read, out_write = posix.pipe()
   local err_read, err_write = posix.pipe()
@@ -251,6 +252,53 @@ function tap.start(spec)
   if pid then started[pid] = self end
   if #self.stdin == 0 and not self.stdin_open then self:close_stdin() end
   return self
+end
+
+-- The same on a terminal of its own: terminal = true. Its screen is what it wrote, with
+-- :type(text) and :expect(text), which looks on from where the last one was found.
+function Process.on_terminal(words, spec)
+  local master, path = posix.terminal(spec.rows or 40, spec.columns or 100)
+  local pid, why = posix.spawn(words, environment(spec.env), path, spec.cwd)
+  posix.nonblocking(master)
+  local self = setmetatable({
+    pid = pid,
+    error = not pid and why or nil,
+    fds = { out = master },
+    text = { out = {}, err = {} },
+    stdin_fd = C.dup(master),
+    stdin = "",
+    stdin_open = true,
+    deadline = posix.now() + (spec.timeout or tap.timeout),
+    seen = 1,
+  }, Process)
+  if pid then started[pid] = self end
+  return self
+end
+
+function Process:type(text)
+  self.stdin = self.stdin .. text
+end
+
+-- Without the control sequences that only paint.
+function Process:screen()
+  return (self:output():gsub("\27%[[%d;?]*%a", ""):gsub("\r", ""))
+end
+
+function Process:expect(text)
+  self.deadline = posix.now() + tap.timeout / 2
+  while true do
+    local screen = self:screen()
+    local from, to = screen:find(text, self.seen, true)
+    if from then
+      self.seen = to + 1
+      return true
+    end
+    if (self.ended and not self.fds.out) or posix.now() > self.deadline then
+      comment("not on the screen: " .. text .. "\n" .. screen:sub(self.seen))
+      return false
+    end
+    self:pump(0.02)
+  end
 end
 
 -- Seconds that a program may run; generous, since the machine may be busy.

@@ -1,0 +1,113 @@
+/* repl.h - `kiln repl`: what its files share.
+ *
+ *   repl.c           the command: options, the engine, signals, the end
+ *   repl_read.c      lines into cells, from a person or from a pipe
+ *   repl_cell.c      a cell that runs, and how its end is told
+ *   repl_commands.c  lines that begin with ":"
+ *
+ * One thing at a time: a line is read, or a query is in flight, or a cell runs. Whatever
+ * ends calls kiln_repl_next. Thread: loop; nothing blocks it but writing to a terminal or a
+ * pipe that is full. */
+#ifndef KILN_CLI_REPL_H
+#define KILN_CLI_REPL_H
+
+#include "base/buffer.h"
+#include "cli/editor.h"
+#include "cli/terminal.h"
+#include "core/engine.h"
+
+#include <stdbool.h>
+#include <uv.h>
+
+typedef struct kiln_repl_options {
+    const char *session; /* its id, or NULL: "repl" */
+    const char *backend;
+    const char *language;
+    const char *config;
+    const char *chain;
+    const char *out;  /* folder for output files, or NULL: a temporary one */
+    const char **set; /* "section.key=value", NULL-terminated */
+    kiln_limits limits;
+    bool json;
+    bool help;
+} kiln_repl_options;
+
+typedef struct kiln_repl {
+    const kiln_repl_options *options;
+    uv_loop_t loop;
+    uv_signal_t signals[3]; /* SIGINT, SIGTERM, SIGHUP */
+    kiln_paths paths;
+    kiln_engine *engine;
+    kiln_session *session; /* held */
+    json_t *notebooks;     /* id -> [{"source","result"}]: what :save writes */
+    const char *language;
+    kiln_terminal terminal;
+    kiln_editor *editor; /* NULL: input is not a terminal */
+    bool colour;
+
+    /* repl_read.c */
+    struct {
+        kiln_buffer bytes; /* that came from a pipe or a file */
+        uv_poll_t *poll;   /* of a pipe */
+        bool ended;
+    } input;
+    kiln_buffer cell; /* its lines so far */
+    char *indent;     /* of the next line */
+    kiln_query *query;
+    char *tab_code;  /* that completions were asked of */
+    size_t tab_line; /* where the line begins in it */
+    bool answers;    /* the backend answers queries, as far as is known */
+
+    /* repl_cell.c */
+    json_t *queue; /* cells of :load that are still to run */
+    kiln_execution *execution;
+    char *source; /* of the cell that runs */
+    unsigned interrupts;
+    bool timing;
+    bool told_loss; /* the last cell ended so that its state may be lost, and it was said */
+    char *folder; /* for output files */
+    int folder_fd;
+    bool folder_made; /* by us: removed when it is empty */
+
+    uv_timer_t next; /* the next step, never from within the last one */
+    bool leaving;    /* there are no more lines */
+    bool closing;
+    int status; /* exit status */
+} kiln_repl;
+
+/* Whatever was going on has ended: the next line, cell, or the end. */
+void kiln_repl_next(kiln_repl *repl);
+/* Ends the loop. */
+void kiln_repl_quit(kiln_repl *repl);
+/* To a person: on standard output, or on standard error where that is for JSON. */
+void kiln_repl_say(kiln_repl *repl, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Makes the session with this id the one that is used; opens it when there is none. */
+int kiln_repl_switch(kiln_repl *repl, const char *id, kiln_error *err);
+/* The notebook of the session; borrowed. */
+json_t *kiln_repl_notebook(kiln_repl *repl);
+
+/* ---- repl_read.c */
+int kiln_repl_read_open(kiln_repl *repl, kiln_error *err);
+void kiln_repl_read_close(kiln_repl *repl);
+/* Asks for a line: shows the prompt, or reads on. */
+void kiln_repl_read(kiln_repl *repl);
+/* A line without its newline; NULL: the end. */
+void kiln_repl_line(kiln_repl *repl, const char *line);
+/* Gives up what was typed. */
+void kiln_repl_read_cancel(kiln_repl *repl);
+
+/* ---- repl_cell.c */
+int kiln_repl_cells_open(kiln_repl *repl, kiln_error *err);
+void kiln_repl_cells_close(kiln_repl *repl);
+void kiln_repl_run(kiln_repl *repl, const char *source, size_t length);
+/* Ctrl-C while it runs. */
+void kiln_repl_interrupt(kiln_repl *repl);
+
+/* ---- repl_commands.c */
+/* A line that begins with ":". kiln_repl_next is called, now or later. */
+void kiln_repl_command(kiln_repl *repl, const char *line);
+/* "name?" or "name??": true, and it is looked up. */
+bool kiln_repl_inspect(kiln_repl *repl, const char *line);
+
+#endif
