@@ -10,16 +10,10 @@
 #include <unistd.h>
 
 static const kiln_command *const commands[] = {
-<<<<<<< HEAD
-    &kiln_command_run,        &kiln_command_check,        &kiln_command_config,
-    &kiln_command_plugins,    &kiln_command_test,         &kiln_command_trace,
-    &kiln_command_new_plugin, &kiln_command_plugin_check, &kiln_command_eval,
-    &kiln_command_archive,    &kiln_command_worker,
-=======
-    &kiln_command_run,     &kiln_command_repl,   &kiln_command_check, &kiln_command_config,
-    &kiln_command_plugins, &kiln_command_test,   &kiln_command_trace, &kiln_command_eval,
-    &kiln_command_archive, &kiln_command_worker,
->>>>>>> e385e87 (sessions, queries, repl, luaguest)
+    &kiln_command_repl,   &kiln_command_run,        &kiln_command_check,
+    &kiln_command_config, &kiln_command_plugins,    &kiln_command_test,
+    &kiln_command_trace,  &kiln_command_new_plugin, &kiln_command_plugin_check,
+    &kiln_command_eval,   &kiln_command_archive,    &kiln_command_worker,
 };
 enum { COMMAND_COUNT = sizeof(commands) / sizeof(commands[0]) };
 
