@@ -317,14 +317,36 @@ static int execute_on_none(kiln_remote *remote, kiln_ticket ticket, const kiln_i
     return -EPIPE;
 }
 
+static int query_none(kiln_remote *remote, kiln_ticket ticket, const char *name,
+                      const char *arguments, size_t length)
+{
+    (void)remote, (void)ticket, (void)name, (void)arguments, (void)length;
+    return -EPIPE;
+}
+
+/* No query is asked here: a reply to one is stale. */
+static int host_reply(const kiln_host *host, kiln_ticket ticket, const char *json,
+                      size_t length, const char *error)
+{
+    fake_engine *engine = called(host, "reply");
+    (void)ticket, (void)length;
+    if (json == NULL && error == NULL) {
+        violated(engine, "host->reply with neither a reply nor an error");
+    }
+    violated(engine, "host->reply, and no query waits");
+    return -ESTALE;
+}
+
 /* Those of the engine that need no session's processes. */
 static const void *host_extension(const kiln_host *host, const char *id)
 {
     static const kiln_runtimes runtimes = {sizeof(runtimes), find_runtime};
     static const kiln_default_limits limits = {sizeof(limits), default_limits};
     static const kiln_files files = {sizeof(files), files_prepared};
-    static const kiln_guests guests = {sizeof(guests),   no_guest,        close_none,
-                                       received_by_none, execute_on_none, close_none};
+    static const kiln_guests guests = {
+        sizeof(guests),  no_guest,   close_none, received_by_none,
+        execute_on_none, close_none, query_none,
+    };
     static const struct {
         const char *id;
         const void *table;
@@ -362,7 +384,8 @@ void fake_open(fake_engine *engine, const kiln_loaded_plugin *loaded, const char
                  .unwatch = host_unwatch,
                  .timer = host_timer,
                  .cancel = host_cancel,
-                 .extension = host_extension},
+                 .extension = host_extension,
+                 .reply = host_reply},
         .loaded = loaded,
         .plugin = &loaded->plugin,
         .thread = gettid(),
