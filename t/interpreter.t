@@ -70,6 +70,15 @@ tap.contains(r.stdout, "raw\n", "bytes written past sys.stdout")
 tap.contains(r.stdout, "sub\n", "output of programs")
 tap.contains(r.stderr, "bad\n", "on stderr, too")
 
+r = run("-c", "import os, subprocess\nfor i in range(60):\n  os.write(1, b'r%d ' % i); print('p', i, end=' ')\n"
+  .. "  if i % 20 == 0: subprocess.run(['echo', '-n', 's ']); os.write(2, b'e')\nsubprocess.run(['echo', 'last']).returncode")
+local want = {}
+for i = 0, 59 do
+  want[#want + 1] = ("r%d p %d "):format(i, i) .. (i % 20 == 0 and "s " or "")
+end
+tap.is(r.stdout, table.concat(want) .. "last\n", "of programs and of print(), in the order of their writing")
+tap.is(r.outputs and r.outputs[#r.outputs].type, "execute_result", "and before the value")
+
 r = run("-c", "import asyncio\nawait asyncio.sleep(0.01, 'awaited')")
 tap.is(texts(r), "'awaited'", "top-level await")
 

@@ -243,6 +243,13 @@ static void read_frames(kiln_guest *guest)
     }
 }
 
+/* A worker sends nothing while there is something in its pipes (guest_main.c): what has
+ * been sent is older than what is in them. */
+static void before_output(kiln_run *run)
+{
+    read_frames((kiln_guest *)run);
+}
+
 /* What the worker sent before it ended still counts; no more than a socket holds. */
 static void on_ending(kiln_run *run)
 {
@@ -419,6 +426,7 @@ int kiln_guest_start(kiln_sandbox *sandbox, const kiln_limits *limits,
     made->dialogue.callbacks = &dialogue_callbacks;
     made->dialogue.user = made;
     made->linger = sandbox->zygote->linger;
+    made->run.before_output = before_output;
     made->run.on_output = on_output;
     made->run.on_ending = on_ending;
     made->run.on_swept = on_swept;

@@ -77,6 +77,9 @@ static size_t read_stream(kiln_run *run, int i)
 static void on_readable(kiln_run *run, int i)
 {
     kiln_run_ref(run);
+    if (run->before_output != NULL) {
+        run->before_output(run);
+    }
     for (int count = 0; count < CHUNKS_A_TURN && !kiln_run_over(run); count++) {
         if (read_stream(run, i) < CHUNK) {
             break;

@@ -139,6 +139,7 @@ struct kiln_run {
     bool reported; /* `report` holds the supervisor's */
     kiln_control_exit report;
     char *error;
+    void (*before_output)(kiln_run *run); /* or NULL; what has come another way goes first */
     void (*on_output)(kiln_run *run, uint32_t stream, const char *data, size_t length);
     void (*on_ending)(kiln_run *run); /* or NULL; before the streams' rest is read */
     void (*on_swept)(kiln_run *run, uint32_t id);          /* or NULL */
