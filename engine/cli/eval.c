@@ -524,6 +524,10 @@ static int run_with_engine(session *s, kiln_config *config, const kiln_paths *pa
         rc = kiln_engine_open(&s->loop, config, paths, NULL, &s->engine, &err);
         status = rc < 0 ? kiln_open_failure_status(rc) : status;
     }
+    enum { POOL_FROM = 5 }; /* sessions; for fewer a pool costs more than it saves */
+    if (rc == 0 && s->count * (size_t)s->o.repeat >= POOL_FROM) {
+        rc = kiln_engine_keep_pools(s->engine, &err);
+    }
     rc = rc < 0 ? rc : run_suite(s, &err);
     if (s->engine != NULL) {
         kiln_engine_close(s->engine);

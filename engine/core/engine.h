@@ -35,8 +35,9 @@ int kiln_engine_open(uv_loop_t *loop, kiln_config *config, const kiln_paths *pat
 /* Closes every session, stops every process, waits for what is in flight. */
 void kiln_engine_close(kiln_engine *engine);
 /* From now on keeps as many sandboxes ready as [backend NAME] pool says, each with a worker
- * that is warm where the backend has one, so that a session begins without a fork. For an
- * engine that serves many sessions: one that runs a single one would only pay for it. */
+ * that is warm where the backend has one, so that a session begins without a fork: of the
+ * default backend at once, of another when it has had its first session. For an engine that
+ * serves many sessions: one that runs a single one would only pay for it. */
 int kiln_engine_keep_pools(kiln_engine *engine, kiln_error *err);
 /* How many are ready now; 0 for a backend that has none, or that there is not. */
 size_t kiln_engine_pooled(const kiln_engine *engine, const char *backend);

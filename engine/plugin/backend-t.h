@@ -36,6 +36,7 @@ struct kiln_backends {
     json_t *table;
     kiln_tickets tickets;
     kiln_zygote *programs; /* the bare zygote; NULL until needed */
+    bool keep_pools;
 };
 
 typedef struct kiln_ready_waiter kiln_ready_waiter;
@@ -118,6 +119,8 @@ void kiln_host_release(kiln_backend *backend);
 void kiln_binding_complete(kiln_binding *binding, const kiln_outcome *outcome);
 /* The zygote that the backend's sandboxes come from, started if it is not. */
 int kiln_backend_zygote(kiln_backend *backend, kiln_zygote **zygote, kiln_error *err);
+/* Makes the backend's pool, if it is to have one and has none. */
+int kiln_backend_keep_pool(kiln_backend *backend, kiln_error *err);
 /* Closes the backend's analysis worker; analyses in flight fail. */
 void kiln_backend_drop_analyzer(kiln_backend *backend);
 /* kiln_exit as the outcome of a cell whose worker went away. `message` has room for 512. */

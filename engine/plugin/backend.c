@@ -395,10 +395,36 @@ int kiln_backend_started(kiln_backend *backend, kiln_error *err)
     return kiln_zygote_ready(zygote) ? 1 : 0;
 }
 
-static int keep_pool(kiln_backend *backend, size_t size, kiln_error *err)
+/* Of [backend NAME] pool; 0: none is wanted. */
+static int pool_size(const kiln_backend *backend, size_t *size, kiln_error *err)
 {
+    *size = 0;
+    if (backend->loaded->plugin.capabilities & (KILN_CAP_PLAN | KILN_CAP_FILES)) {
+        return 0;
+    }
+    const char *text =
+        kiln_config_option(backend->all->spec.config, backend->section, pool_option.name);
+    long wanted = text != NULL ? strtol(text, NULL, 10) : 0;
+    if (wanted < 0 || wanted > KILN_POOL_MAX) {
+        return kiln_error_set(err, EINVAL, "[%s] pool %ld: expected 0 to %d", backend->section,
+                              wanted, KILN_POOL_MAX);
+    }
+    *size = (size_t)wanted;
+    return 0;
+}
+
+int kiln_backend_keep_pool(kiln_backend *backend, kiln_error *err)
+{
+    size_t size;
     kiln_zygote *zygote;
-    int rc = kiln_backend_zygote(backend, &zygote, err);
+    if (!backend->all->keep_pools || backend->pool != NULL) {
+        return 0;
+    }
+    int rc = pool_size(backend, &size, err);
+    if (rc < 0 || size == 0) {
+        return rc;
+    }
+    rc = kiln_backend_zygote(backend, &zygote, err);
     if (rc < 0) {
         return rc;
     }
@@ -415,25 +441,17 @@ static int keep_pool(kiln_backend *backend, size_t size, kiln_error *err)
 
 int kiln_backends_keep_pools(kiln_backends *backends, kiln_error *err)
 {
+    size_t size;
+    const char *usual = kiln_config_string(backends->spec.config, "engine", "backend");
+    kiln_backend *first = usual != NULL ? kiln_backends_find(backends, usual) : NULL;
     for (size_t i = 0; i < backends->count; i++) {
-        kiln_backend *backend = backends->list[i];
-        uint64_t has = backend->loaded->plugin.capabilities;
-        if (backend->pool != NULL || (has & (KILN_CAP_PLAN | KILN_CAP_FILES)) != 0) {
-            continue;
-        }
-        const char *text =
-            kiln_config_option(backends->spec.config, backend->section, pool_option.name);
-        long size = text != NULL ? strtol(text, NULL, 10) : 0;
-        if (size < 0 || size > KILN_POOL_MAX) {
-            return kiln_error_set(err, EINVAL, "[%s] pool %ld: expected 0 to %d",
-                                  backend->section, size, KILN_POOL_MAX);
-        }
-        int rc = size > 0 ? keep_pool(backend, (size_t)size, err) : 0;
+        int rc = pool_size(backends->list[i], &size, err);
         if (rc < 0) {
-            return kiln_error_wrap(err, "backend %s: pool", kiln_backend_name(backend));
+            return rc;
         }
     }
-    return 0;
+    backends->keep_pools = true;
+    return first != NULL ? kiln_backend_keep_pool(first, err) : 0;
 }
 
 size_t kiln_backend_pooled(const kiln_backend *backend)

@@ -66,8 +66,9 @@ int kiln_backend_prestart(kiln_backend *backend, kiln_error *err);
  * negative: it failed, err says why. */
 int kiln_backend_started(kiln_backend *backend, kiln_error *err);
 
-/* From now on keeps as many sandboxes ready as [backend NAME] pool says. For an engine that
- * serves many sessions: one that runs a single one would only pay for it. */
+/* From now on keeps as many sandboxes ready as [backend NAME] pool says: of the default
+ * backend at once, of another when it has had its first session. For an engine that serves
+ * many sessions: one that runs a single one would only pay for it. */
 int kiln_backends_keep_pools(kiln_backends *backends, kiln_error *err);
 /* How many are ready now. */
 size_t kiln_backend_pooled(const kiln_backend *backend);

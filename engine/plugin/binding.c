@@ -144,6 +144,10 @@ static void sandbox_adjusted(void *user, const kiln_error *err);
 /* From the pool: no fork, and a worker that is warm. */
 static bool take_sandbox(kiln_binding *binding)
 {
+    kiln_error no_pool = KILN_ERROR_INIT;
+    if (kiln_backend_keep_pool(binding->backend, &no_pool) < 0) {
+        kiln_log(KILN_LOG_WARNING, binding->backend->section, "no pool: %s", no_pool.text);
+    }
     kiln_pool *pool = binding->backend->pool;
     if (pool == NULL ||
         !kiln_pool_take(pool, &binding->limits, &binding->sandbox, &binding->guest)) {

@@ -503,6 +503,7 @@ static void programs_have_one_too(void **state)
     fixture *f = setup_with(set);
     answer got;
     keep_pools(f);
+    assert_int_equal(kiln_engine_pooled(f->engine, "interpreter"), 0); /* nobody used it yet */
     for (int i = 0; i < 3; i++) {
         pid_t nurslings[4];
         char name[64] = "";
@@ -535,9 +536,22 @@ static void nothing_outlives_the_engine(void **state)
     pid_t engine = fork();
     if (engine == 0) {
         static const char *const set[] = {"backend interpreter.pool=2", "backend exec.pool=2",
-                                          NULL};
+                                          "engine.backend=exec",
+                                          "chain default.policies=", NULL};
         fixture *f = setup_with(set);
         keep_pools(f);
+        kiln_session *session = open_session(f);
+        kiln_request *request = kiln_request_new();
+        kiln_execution *execution;
+        kiln_error err = KILN_ERROR_INIT;
+        answer got = {0};
+        const kiln_execute_options options = {.out_fd = -1, .on_done = on_done, .user = &got};
+        request->backend = strdup("interpreter"); /* from now on it has a pool, too */
+        if (kiln_request_set_code(request, "1", 1) < 0 ||
+            kiln_execute(session, request, &options, &execution, &err) < 0) {
+            _exit(1);
+        }
+        end(f, &got);
         await_pool(f, "interpreter", 2);
         await_pool(f, "exec", 2);
         (void)!write(ready[1], "x", 1);
