@@ -174,7 +174,7 @@ static int refuse(const kiln_error *err)
 {
     int rc = kiln_control_send(KILN_CONTROL_FD, KILN_CONTROL_FAILED, 0, err->text,
                                strlen(err->text), NULL, 0, 0);
-    if (rc < 0) {
+    if (rc < 0 && rc != -EPIPE) { /* else the engine has closed, and wants no more of us */
         kiln_log(KILN_LOG_ERROR, "zygote", "%s", err->text);
     }
     return 1;
