@@ -286,6 +286,7 @@ void kiln_core_runs_interrupt(kiln_execution *execution, bool force)
 {
     bool gone = false;
     unsigned round = execution->cancels;
+    // cppcheck-suppress autoVariables ; taken back below, unless the execution is gone
     execution->gone = &gone;
     kiln_core_run *run = execution->runs;
     while (run != NULL) {

@@ -98,7 +98,7 @@ static const struct {
 };
 
 /* The value of a dynamic tag; glibc has made addresses of those that are. */
-static uintptr_t tag(const ElfW(Dyn) * dynamic, ElfW(Sxword) wanted)
+static uintptr_t tag(const Elf64_Dyn *dynamic, Elf64_Sxword wanted)
 {
     for (; dynamic->d_tag != DT_NULL; dynamic++) {
         if (dynamic->d_tag == wanted) {
@@ -122,9 +122,9 @@ static int replace(uintptr_t address, void (*function)(void))
 
 static int replace_in(const struct link_map *map, uintptr_t table, size_t size)
 {
-    const ElfW(Sym) *symbols = (const ElfW(Sym) *)tag(map->l_ld, DT_SYMTAB);
+    const Elf64_Sym *symbols = (const Elf64_Sym *)tag(map->l_ld, DT_SYMTAB);
     const char *names = (const char *)tag(map->l_ld, DT_STRTAB);
-    const ElfW(Rela) *entries = (const ElfW(Rela) *)table;
+    const Elf64_Rela *entries = (const Elf64_Rela *)table;
     int rc = 0;
     for (size_t i = 0; table != 0 && rc == 0 && i < size / sizeof(*entries); i++) {
         size_t symbol = ELF64_R_SYM(entries[i].r_info);

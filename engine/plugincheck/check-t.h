@@ -20,6 +20,13 @@ check_verdict check_failed(check_subject *subject, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 check_verdict check_skipped(check_subject *subject, const char *why);
 
+/* What the tests share: init, or a failure; what the plugin did against the rules; OK, or
+ * skipped where it runs nothing that could be made up around it. */
+bool check_begin(check_subject *subject, fake_engine *engine);
+check_verdict check_violated(check_subject *subject, const fake_engine *engine);
+check_verdict check_cannot_execute(check_subject *subject);
+check_verdict check_worker_half(check_subject *subject);
+
 typedef struct check_test {
     const char *name;
     check_verdict (*run)(check_subject *subject);

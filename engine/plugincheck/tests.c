@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { ROUNDS = 100, ALLOCATIONS_MAX = 500, RANDOM_STEPS = 400 };
+enum { ROUNDS = 100, ALLOCATIONS_MAX = 500 };
 
 /* ---- the file */
 
@@ -75,13 +75,13 @@ static check_verdict symbols(check_subject *subject)
 
 /* ---- init and fini */
 
-static check_verdict violated(check_subject *subject, const fake_engine *engine)
+check_verdict check_violated(check_subject *subject, const fake_engine *engine)
 {
     return engine->violation[0] != '\0' ? check_failed(subject, "%s", engine->violation)
                                         : CHECK_OK;
 }
 
-static bool begin(check_subject *subject, fake_engine *engine)
+bool check_begin(check_subject *subject, fake_engine *engine)
 {
     fake_open(engine, subject->loaded, subject->options->set);
     const char *error = fake_init(engine);
@@ -96,11 +96,11 @@ static bool begin(check_subject *subject, fake_engine *engine)
 static check_verdict init_fini(check_subject *subject)
 {
     fake_engine engine;
-    if (!begin(subject, &engine)) {
+    if (!check_begin(subject, &engine)) {
         return CHECK_FAILED;
     }
     fake_close(&engine);
-    return violated(subject, &engine);
+    return check_violated(subject, &engine);
 }
 
 static size_t count_entries(const char *folder)
@@ -129,7 +129,7 @@ static holdings held(void)
 /* A whole life: a session with an execution in it, where the plugin runs any. */
 static bool live(check_subject *subject, fake_engine *engine)
 {
-    if (!begin(subject, engine)) {
+    if (!check_begin(subject, engine)) {
         return false;
     }
     if (engine->plugin->execute != NULL && fake_session_open(engine, 0) >= 0 &&
@@ -169,12 +169,12 @@ static check_verdict leaks(check_subject *subject,
         return check_failed(subject, "leaks %zu bytes in %d rounds", at[2].bytes - at[1].bytes,
                             ROUNDS);
     }
-    return violated(subject, &engine);
+    return check_violated(subject, &engine);
 }
 
 static bool init_round(check_subject *subject, fake_engine *engine)
 {
-    if (!begin(subject, engine)) {
+    if (!check_begin(subject, engine)) {
         return false;
     }
     fake_close(engine);
@@ -206,7 +206,7 @@ static check_verdict bad_configuration(check_subject *subject)
         }
         fake_close(&engine);
         if (engine.violation[0] != '\0') {
-            return violated(subject, &engine);
+            return check_violated(subject, &engine);
         }
     }
     return CHECK_OK;
@@ -229,12 +229,12 @@ static check_verdict older_host(check_subject *subject)
         return check_failed(subject, "init failed on a host table of ABI 1.0: %s", error);
     }
     fake_close(&engine);
-    return violated(subject, &engine);
+    return check_violated(subject, &engine);
 }
 
 /* ---- executions */
 
-static check_verdict cannot_execute(check_subject *subject)
+check_verdict check_cannot_execute(check_subject *subject)
 {
     const kiln_plugin *plugin = &subject->loaded->plugin;
     if (plugin->execute == NULL) {
@@ -247,12 +247,12 @@ static check_verdict cannot_execute(check_subject *subject)
 
 static bool ready(check_subject *subject, fake_engine *engine, check_verdict *verdict)
 {
-    *verdict = cannot_execute(subject);
+    *verdict = check_cannot_execute(subject);
     if (*verdict != CHECK_OK) {
         return false;
     }
     *verdict = CHECK_FAILED;
-    if (!begin(subject, engine)) {
+    if (!check_begin(subject, engine)) {
         return false;
     }
     int rc = fake_session_open(engine, 0);
@@ -275,7 +275,7 @@ static check_verdict completes(check_subject *subject)
         int rc = fake_execute(&engine, 0);
         if (rc < 0) {
             return engine.violation[0] != '\0'
-                       ? violated(subject, &engine)
+                       ? check_violated(subject, &engine)
                        : check_failed(subject, "execute failed: %s", strerror(-rc));
         }
         if (!fake_finish(&engine, 0)) {
@@ -285,7 +285,7 @@ static check_verdict completes(check_subject *subject)
     for (int i = 0; i < 20 && fake_step(&engine); i++) { /* what comes late comes now */
     }
     fake_close(&engine);
-    return violated(subject, &engine);
+    return check_violated(subject, &engine);
 }
 
 static check_verdict two_sessions(check_subject *subject)
@@ -302,7 +302,7 @@ static check_verdict two_sessions(check_subject *subject)
         return check_failed(subject, "of two executions at once one was never completed");
     }
     fake_close(&engine);
-    return violated(subject, &engine);
+    return check_violated(subject, &engine);
 }
 
 static check_verdict interrupts(check_subject *subject)
@@ -334,7 +334,7 @@ static check_verdict interrupts(check_subject *subject)
     engine.plugin->interrupt(engine.self, (kiln_ticket){0, engine.tickets[0].generation});
     engine.plugin->interrupt(engine.self, (kiln_ticket){12345, 6789});
     fake_close(&engine);
-    return violated(subject, &engine);
+    return check_violated(subject, &engine);
 }
 
 static check_verdict killed(check_subject *subject)
@@ -352,7 +352,7 @@ static check_verdict killed(check_subject *subject)
         return check_failed(subject, "not completed when its programs were killed");
     }
     fake_close(&engine);
-    return violated(subject, &engine);
+    return check_violated(subject, &engine);
 }
 
 /* The engine's own end: everything is killed, sessions are closed, then fini. */
@@ -368,7 +368,7 @@ static check_verdict ends_in_flight(check_subject *subject)
     }
     fake_interrupt(&engine, 1);
     fake_close(&engine);
-    return violated(subject, &engine);
+    return check_violated(subject, &engine);
 }
 
 /* The engine has given up on it: emit and complete say -ESTALE from then on. */
@@ -390,7 +390,7 @@ static check_verdict abandoned(check_subject *subject)
         return check_failed(subject, "no execution works after one that was abandoned");
     }
     fake_close(&engine);
-    return violated(subject, &engine);
+    return check_violated(subject, &engine);
 }
 
 static check_verdict spawn_fails(check_subject *subject)
@@ -409,12 +409,12 @@ static check_verdict spawn_fails(check_subject *subject)
         return check_failed(subject, "no execution works after host->spawn had failed once");
     }
     fake_close(&engine);
-    return violated(subject, &engine);
+    return check_violated(subject, &engine);
 }
 
 static check_verdict execution_leaks(check_subject *subject)
 {
-    check_verdict verdict = cannot_execute(subject);
+    check_verdict verdict = check_cannot_execute(subject);
     return verdict != CHECK_OK ? verdict : leaks(subject, live);
 }
 
@@ -462,160 +462,6 @@ static check_verdict allocations(check_subject *subject)
     return CHECK_OK;
 }
 
-/* ---- the worker half */
-
-static const kiln_plugin_check_options *worker_options;
-static const kiln_plugin *worker_plugin;
-static unsigned worker_events;
-
-static void worker_emit(const kiln_event *event)
-{
-    worker_events += event->size >= sizeof(*event);
-}
-static const char *worker_option(const char *name)
-{
-    size_t length = strlen(name);
-    for (const char *const *word = worker_options->set; word != NULL && *word != NULL; word++) {
-        if (strncmp(*word, name, length) == 0 && (*word)[length] == '=') {
-            return *word + length + 1;
-        }
-    }
-    for (const kiln_option *option = worker_plugin->options;
-         option != NULL && option->name != NULL; option++) {
-        if (strcmp(option->name, name) == 0) {
-            return option->default_value;
-        }
-    }
-    return NULL;
-}
-static void worker_log(uint32_t level, const char *text)
-{
-    (void)level, (void)text;
-}
-
-static check_verdict worker_half(check_subject *subject)
-{
-    static const kiln_worker_host host = {sizeof(host), worker_emit, worker_option, worker_log};
-    static const char *const none[] = {NULL};
-    const kiln_plugin *plugin = &subject->loaded->plugin;
-    const char *error = NULL;
-    if (plugin->worker == NULL) {
-        return check_skipped(subject, subject->loaded->worker_program != NULL &&
-                                              (plugin->capabilities & KILN_CAP_WORKER)
-                                          ? "it is a program of its own: kiln check starts it"
-                                          : "it has none");
-    }
-    worker_options = subject->options;
-    worker_plugin = plugin;
-    if (plugin->worker->preload(&host, &error) < 0) {
-        return check_failed(subject, "preload failed: %s",
-                            error != NULL ? error : "it set no *error");
-    }
-    if (plugin->worker->start() < 0) {
-        return check_failed(subject, "start failed");
-    }
-    for (uint64_t number = 1; number <= 3; number++) {
-        const kiln_cell cell = {.size = sizeof(cell),
-                                .code = "",
-                                .execution_count = number,
-                                .args = none,
-                                .env = none};
-        kiln_verdict verdict = {.size = sizeof(verdict), .status = KILN_STATUS_OK};
-        if (plugin->worker->execute(&cell, &verdict) < 0) {
-            return check_failed(subject, "execute of an empty cell failed");
-        }
-        if (verdict.status != KILN_STATUS_OK && verdict.status != KILN_STATUS_ERROR &&
-            verdict.status != KILN_STATUS_INTERRUPTED) {
-            return check_failed(subject,
-                                "a verdict of status %u: ok, error and interrupted are "
-                                "a worker's",
-                                verdict.status);
-        }
-    }
-    return CHECK_OK;
-}
-
-/* ---- seeded random sequences */
-
-static uint64_t next_random(uint64_t *state)
-{
-    *state ^= *state << 13; /* xorshift64 */
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
-
-static const char *random_step(fake_engine *engine, uint64_t draw)
-{
-    size_t which = draw % FAKE_SESSIONS;
-    switch ((draw / FAKE_SESSIONS) % 8) {
-    case 0:
-        fake_session_open(engine, which);
-        return "session_open";
-    case 1:
-        if (engine->sessions[which].running == 0) { /* the engine closes none that runs */
-            fake_session_close(engine, which);
-        }
-        return "session_close";
-    case 2:
-    case 3:
-        fake_execute(engine, which);
-        return "execute";
-    case 4:
-        fake_interrupt(engine, which);
-        return "interrupt";
-    case 5:
-        if (draw % 16 == 0) {
-            fake_kill(engine);
-            return "kill";
-        }
-        if (draw % 23 == 0) {
-            fake_abandon(engine, which);
-            return "abandon";
-        }
-        /* fall through */
-    default:
-        fake_step(engine);
-        return "step";
-    }
-}
-
-static check_verdict random_sequences(check_subject *subject)
-{
-    fake_engine engine;
-    check_verdict verdict = cannot_execute(subject);
-    if (verdict != CHECK_OK) {
-        return verdict;
-    }
-    if (!begin(subject, &engine)) {
-        return CHECK_FAILED;
-    }
-    uint64_t state = subject->options->seed * 2654435769u + 1;
-    for (int i = 0; i < RANDOM_STEPS; i++) {
-        uint64_t draw = next_random(&state) >> 16;
-        if (subject->options->reproduce) {
-            fprintf(stderr, "# %d: ", i); /* before: it may be the last that is said */
-        }
-        const char *what = random_step(&engine, draw);
-        if (subject->options->reproduce) {
-            fprintf(stderr, "%s of session %d\n", what, (int)(draw % FAKE_SESSIONS));
-        }
-        if (engine.violation[0] != '\0') {
-            return check_failed(subject, "step %d (%s) of seed %llu: %s", i, what,
-                                (unsigned long long)subject->options->seed, engine.violation);
-        }
-    }
-    for (size_t i = 0; i < FAKE_SESSIONS; i++) {
-        fake_kill(&engine);
-        if (!fake_finish(&engine, i)) {
-            return check_failed(subject, "seed %llu: an execution was never completed",
-                                (unsigned long long)subject->options->seed);
-        }
-    }
-    fake_close(&engine);
-    return violated(subject, &engine);
-}
-
 const check_test check_tests[] = {
     {"its note, struct, name, options and callbacks are whole", loads},
     {"exports its entry alone, and asks the engine for no symbol", symbols},
@@ -632,7 +478,6 @@ const check_test check_tests[] = {
     {"no program can be started", spawn_fails},
     {"a hundred lives leak nothing", execution_leaks},
     {"each allocation fails once", allocations},
-    {"its worker half", worker_half},
+    {"its worker half", check_worker_half},
     {NULL, NULL},
 };
-const check_test check_random = {"a random sequence", random_sequences};

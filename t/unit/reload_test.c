@@ -169,7 +169,8 @@ static void cancel_in_a_retired_chain(void **state)
     kiln_error err = KILN_ERROR_INIT;
     kiln_execution *execution;
     answer a = {0};
-    write_policy(f, "return function(input, ctx, next) kiln.sleep('1h') return next(input) end");
+    write_policy(f,
+                 "return function(input, ctx, next) kiln.sleep('1h') return next(input) end");
     reload(f, NULL);
     kiln_request *request = kiln_request_new();
     kiln_request_set_code(request, "1", 1);

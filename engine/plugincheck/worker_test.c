@@ -1,0 +1,75 @@
+/* The worker half, as a worker process would call it, but in no sandbox. */
+#include "plugincheck/check-t.h"
+
+#include <string.h>
+
+static const kiln_plugin_check_options *worker_options;
+static const kiln_plugin *worker_plugin;
+static unsigned worker_events;
+
+static void worker_emit(const kiln_event *event)
+{
+    worker_events += event->size >= sizeof(*event);
+}
+static const char *worker_option(const char *name)
+{
+    size_t length = strlen(name);
+    for (const char *const *word = worker_options->set; word != NULL && *word != NULL; word++) {
+        if (strncmp(*word, name, length) == 0 && (*word)[length] == '=') {
+            return *word + length + 1;
+        }
+    }
+    for (const kiln_option *option = worker_plugin->options;
+         option != NULL && option->name != NULL; option++) {
+        if (strcmp(option->name, name) == 0) {
+            return option->default_value;
+        }
+    }
+    return NULL;
+}
+static void worker_log(uint32_t level, const char *text)
+{
+    (void)level, (void)text;
+}
+
+check_verdict check_worker_half(check_subject *subject)
+{
+    static const kiln_worker_host host = {sizeof(host), worker_emit, worker_option, worker_log};
+    static const char *const none[] = {NULL};
+    const kiln_plugin *plugin = &subject->loaded->plugin;
+    const char *error = NULL;
+    if (plugin->worker == NULL) {
+        return check_skipped(subject, subject->loaded->worker_program != NULL &&
+                                              (plugin->capabilities & KILN_CAP_WORKER)
+                                          ? "it is a program of its own: kiln check starts it"
+                                          : "it has none");
+    }
+    worker_options = subject->options;
+    worker_plugin = plugin;
+    if (plugin->worker->preload(&host, &error) < 0) {
+        return check_failed(subject, "preload failed: %s",
+                            error != NULL ? error : "it set no *error");
+    }
+    if (plugin->worker->start() < 0) {
+        return check_failed(subject, "start failed");
+    }
+    for (uint64_t number = 1; number <= 3; number++) {
+        const kiln_cell cell = {.size = sizeof(cell),
+                                .code = "",
+                                .execution_count = number,
+                                .args = none,
+                                .env = none};
+        kiln_verdict verdict = {.size = sizeof(verdict), .status = KILN_STATUS_OK};
+        if (plugin->worker->execute(&cell, &verdict) < 0) {
+            return check_failed(subject, "execute of an empty cell failed");
+        }
+        if (verdict.status != KILN_STATUS_OK && verdict.status != KILN_STATUS_ERROR &&
+            verdict.status != KILN_STATUS_INTERRUPTED) {
+            return check_failed(subject,
+                                "a verdict of status %u: ok, error and interrupted are "
+                                "a worker's",
+                                verdict.status);
+        }
+    }
+    return CHECK_OK;
+}
