@@ -57,6 +57,9 @@ _signals = frozenset(range(1, 32)) - {signal.SIGKILL, signal.SIGSTOP, signal.SIG
                                       signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
 
 
+_LOG = [2]
+
+
 class Bad(Exception):
     """A frame that the engine would not send."""
 
@@ -70,10 +73,16 @@ class Frames:
         self.buffer = bytearray()
         self.lock = threading.Lock()
         self.main = _ident()
+        self.held = b""
+
+    def hold(self, kind, payload):
+        """Goes out with the next: what comes last in a cell, with its end."""
+        self.held += _header.pack(len(payload), kind, VERSION, 0) + payload
 
     def send(self, kind, payload):
         """One frame, whole. A signal waits until it is out."""
-        data = _header.pack(len(payload), kind, VERSION, 0) + payload
+        data = self.held + _header.pack(len(payload), kind, VERSION, 0) + payload
+        self.held = b""
         if _ident() != self.main:
             with self.lock:
                 self._write(data)
@@ -262,7 +271,7 @@ class Channel:
             self._frames.send(kind, data[at:at + PIECE])
         return length
 
-    def emit(self, kind, text):
+    def emit(self, kind, text, last=False):
         if self._cell is None or _getpid() != self._owner:
             return False
         payload = text.encode("utf-8")
@@ -270,8 +279,11 @@ class Channel:
             kind = 4
             payload = (b'{"name":"OutputTooLarge","value":"an output of more than 32 MiB '
                        b'was dropped","traceback":[]}')
-        self._frames.send(EVENTS[kind], payload)
+        (self._frames.hold if last else self._frames.send)(EVENTS[kind], payload)
         return True
+
+    def emit_last(self, kind, text):
+        return self.emit(kind, text, True)
 
     def log(self, level, text):
         self._raw(self._log, ("%s\n" % text).encode("utf-8", "replace"))
@@ -325,26 +337,44 @@ def _load(channel):
     return module
 
 
-_STATUSES = {0: "ok", 1: "error", 5: "interrupted"}
+_execute_head = struct.Struct("<IQ6I")
+_done_body = struct.Struct("<I4B2Q")
+_NONE = 0xFFFFFFFF
+_STATUSES = {0: 0, 1: 1, 5: 2}  # of plugin.h -> of a DONE
+
+
+def _request(payload):
+    """(id, count, code, cell id, stdin, arguments, variables) of an EXECUTE."""
+    number, count, code, cell, stdin, arguments, variables, _ = _execute_head.unpack_from(payload)
+    at = _execute_head.size
+    fields = []
+    for length in (code, cell, stdin):
+        if length == _NONE:
+            fields.append(None)
+        else:
+            fields.append(payload[at:at + length])
+            at += length + 1
+    words = payload[at:].decode("utf-8", "surrogateescape").split("\0")[:-1] if (
+        arguments or variables) else []
+    if len(words) != arguments + variables:
+        raise Bad("an EXECUTE of another shape")
+    code, cell, stdin = fields
+    return (number, count, code.decode("utf-8", "replace"),
+            None if cell is None else cell.decode("utf-8", "replace"), stdin,
+            words[:arguments] or None, words[arguments:] or None)
 
 
 def _done(number, status, code, used):
-    return _encode({"id": number, "status": _STATUSES.get(status, "error"),
-                       "exit_code": None if code is None else code & 0xFF,
-                       "cpu_ms": round(max(used, 0), 3),
-                       "max_rss_bytes": _usage()}).encode("ascii")
+    return _done_body.pack(number, _STATUSES.get(status, 1), code is not None, (code or 0) & 0xFF,
+                           0, int(max(used, 0) * 1000), _usage())
 
 
-def _run(session, channel, request, decode):
-    number = request["id"]
-    stdin = request["stdin"]
+def _run(session, channel, payload):
+    number, count, source, cell, stdin, arguments, variables = _request(payload)
     before = _processor_time()
     channel.begin(number)
     try:
-        status, code = session.execute(
-            request["code"], request["execution_count"], request["cell_id"],
-            None if stdin is None else decode(stdin), request["args"] or None,
-            request["env"] or None)
+        status, code = session.execute(source, count, cell, stdin, arguments, variables)
     except BaseException as error:
         # The runner itself failed, or an interrupt came in its last instructions.
         channel.arm(False)
@@ -388,6 +418,7 @@ def _main():
     os.dup2(null, 0)
     os.close(null)
     log = os.dup(2)  # the engine's; what the code writes to its stderr goes elsewhere
+    _LOG[0] = log
     outputs = Outputs(frames)
     channel = Channel(frames, outputs, options, log)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
@@ -408,7 +439,6 @@ def _main():
         _exit(1)
     outputs.start()
     signal.signal(signal.SIGINT, channel._on_sigint)
-    from binascii import a2b_base64 as decode
     frames.send(READY, b"")
     while True:
         frame = frames.receive()
@@ -416,7 +446,13 @@ def _main():
             _exit(0)
         kind, payload = frame
         if kind == EXECUTE:
-            frames.send(DONE, _run(session, channel, _decode(payload.decode()), decode))
+            frames.send(DONE, _run(session, channel, payload))
 
 
-_main()
+try:
+    _main()
+except BaseException:
+    import traceback
+
+    traceback.print_exc(file=open(_LOG[0], "w", closefd=False))
+    _exit(1)

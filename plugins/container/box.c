@@ -370,7 +370,7 @@ static void on_inspected(void *user, const api_reply *reply)
 {
     struct box *box = user;
     const char *why = "";
-    char text[400];
+    char text[400], target[8];
     box->call = NULL;
     if (reply->error != NULL) {
         give_up(box, reply->error);
@@ -391,6 +391,11 @@ static void on_inspected(void *user, const api_reply *reply)
     }
     if (box->work_fd < 0) {
         box->work_fd = -1;
+        snprintf(text, sizeof(text), "/proc/%d/root", (int)box->pid);
+        if (readlink(text, target, sizeof(target)) < 0 && (errno == ENOENT || errno == ESRCH)) {
+            box_lost(box, NULL); /* it has ended already */
+            return;
+        }
         snprintf(text, sizeof(text),
                  "the session's files cannot be reached: %s; kiln has to run on the container "
                  "engine's machine, as root or as the user that code runs as",
@@ -422,9 +427,13 @@ static void on_started(void *user, const api_reply *reply)
     }
 }
 
-/* The last line that it wrote counts: of a traceback that is the error. */
+/* The first thing that it wrote counts; of a traceback the last line, which is the error. */
 static void note_said(struct box *box, const char *data, size_t length)
 {
+    if (box->said[0] != '\0' && strncmp(box->said, "Traceback", 9) != 0 &&
+        box->said[0] != ' ') {
+        return;
+    }
     while (length > 0 && data[length - 1] == '\n') {
         length--;
     }

@@ -28,6 +28,7 @@
     X(lookup, "lookup.py")                                                                     \
     X(complete, "complete.py")                                                                 \
     X(inspect, "inspect.py")                                                                   \
-    X(variables, "variables.py")
+    X(variables, "variables.py")                                                               \
+    X(rehearsal, "rehearsal.py")
 
 #endif

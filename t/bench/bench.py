@@ -18,6 +18,8 @@ import sys
 import tempfile
 import time
 
+import container_bench
+
 PYTHON = "/usr/bin/python3"
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                "LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"}
@@ -325,6 +327,7 @@ def main():
     step("pool", pool, table, kiln, cold_ms, arguments)
     step("rates", rates, table, kiln, peer, arguments)
     step("memory", memory, table, kiln, arguments)
+    step("containers", container_bench.run, table, kiln, program, arguments)
 
     record = {"machine": {"cpus": os.cpu_count(), "kernel": platform.release(),
                           "load": os.getloadavg()[0]},
