@@ -166,7 +166,7 @@ cells("python", {
   "import os\nprint('kept')\nos._exit(7)",
   "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('kept')\nwhile True: pass",
   "'next'",
-}, { "--timeout", "5s" }, function(results)
+}, { "--timeout", "8s" }, function(results)
 judge(results[2], { status = "timeout", out = "^before\n$" }, "a timeout keeps the output")
 judge(results[3], value("1"), "and the session")
 judge(results[4], { status = "timeout" }, "a sleep past the deadline")
