@@ -65,7 +65,7 @@ typedef struct kiln_repl {
     unsigned interrupts;
     bool timing;
     bool told_loss; /* the last cell ended so that its state may be lost, and it was said */
-    char *folder; /* for output files */
+    char *folder;   /* for output files */
     int folder_fd;
     bool folder_made; /* by us: removed when it is empty */
 
