@@ -203,6 +203,15 @@ repl:kill(posix.SIGTERM)
 ended = repl:wait()
 tap.is(ended.code, 143, "SIGTERM while a cell runs")
 
+-- The terminal goes away.
+repl = tap.start {
+  "kiln", "repl", terminal = true, cwd = directory, env = { XDG_STATE_HOME = state, TERM = "xterm" },
+}
+says("In [1]: ")
+repl:hang_up()
+ended = repl:wait()
+tap.is(ended.code, 0, "a terminal that went away ends it")
+
 -- ---- from a pipe
 local function pipe(text, ...)
   local spec = { "kiln", "repl", stdin = text, cwd = directory }

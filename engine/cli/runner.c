@@ -100,7 +100,11 @@ int kiln_runner_begin(kiln_runner *runner, const char *name, int *status, kiln_e
         return rc;
     }
     *status = KILN_EXIT_ENGINE;
-    return kiln_session_open(runner->engine, NULL, &runner->session, err);
+    rc = kiln_session_open(runner->engine, NULL, &runner->session, err);
+    if (rc == 0) {
+        kiln_session_hold(runner->session, true);
+    }
+    return rc;
 }
 
 kiln_request *kiln_runner_request(const kiln_runner *runner, const char *language,

@@ -279,6 +279,13 @@ function Process:type(text)
   self.stdin = self.stdin .. text
 end
 
+-- Our end of its terminal is gone.
+function Process:hang_up()
+  self:close_stdin()
+  C.close(self.fds.out)
+  self.fds.out = nil
+end
+
 -- Without the control sequences that only paint.
 function Process:screen()
   return (self:output():gsub("\27%[[%d;?]*%a", ""):gsub("\r", ""))
