@@ -180,10 +180,15 @@ static int tell_alone(comparison *c, const kiln_folder *side, const char *name,
 static int compare_one(comparison *c, const kiln_folder_entry *expected,
                        const kiln_folder_entry *actual, kiln_error *err)
 {
-    const char *name = expected != NULL ? expected->name : actual->name;
     char detail[120];
     int rc = 0;
-    if (expected != NULL && expected->oddity != NULL) {
+    if (expected == NULL) {
+        snprintf(detail, sizeof(detail), "%llu bytes that the canonical bundle does not have",
+                 (unsigned long long)actual->size);
+        return tell_alone(c, &c->actual, actual->name, "extra", detail, err);
+    }
+    const char *name = expected->name;
+    if (expected->oddity != NULL) {
         snprintf(detail, sizeof(detail), "is %s in the expected folder: make it a regular file",
                  expected->oddity);
         rc = kiln_difference_add(c->differences, name, "odd", detail);
@@ -191,10 +196,6 @@ static int compare_one(comparison *c, const kiln_folder_entry *expected,
         snprintf(detail, sizeof(detail), "was not made; %llu bytes are expected",
                  (unsigned long long)expected->size);
         return tell_alone(c, &c->expected, name, "missing", detail, err);
-    } else if (expected == NULL) {
-        snprintf(detail, sizeof(detail), "%llu bytes that the canonical bundle does not have",
-                 (unsigned long long)actual->size);
-        return tell_alone(c, &c->actual, name, "extra", detail, err);
     } else {
         return compare_file(c, name, err);
     }

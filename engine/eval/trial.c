@@ -185,21 +185,19 @@ static const char *own_name(const kiln_trial *trial, const char *name)
 /* Standard output, as a file like the others. */
 static int save_output(kiln_trial *trial, const char *name, kiln_error *err)
 {
-    const char *base;
+    const char *base = NULL;
     auto_close int folder = open(trial->bundle, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int parent = folder < 0 ? -errno : kiln_open_parent(folder, name, &base, false);
-    auto_close int parent_fd = parent;
-    int fd = parent < 0
-                 ? parent
-                 : kiln_open_beneath(parent, base, O_WRONLY | O_CREAT | O_EXCL, 0644, false);
-    auto_close int file = fd;
-    (void)parent_fd;
+    auto_close int parent = folder < 0 ? -errno : kiln_open_parent(folder, name, &base, false);
+    auto_close int fd =
+        parent < 0 || base == NULL
+            ? parent
+            : kiln_open_beneath(parent, base, O_WRONLY | O_CREAT | O_EXCL, 0644, false);
     if (fd == -EEXIST) {
         return kiln_error_set(err, EEXIST, "a file of the name of `stdout` was made, too");
     }
     int rc = fd < 0 ? fd : 0;
     if (rc == 0 && trial->standard_output.length > 0) {
-        rc = kiln_write_all(file, trial->standard_output.data, trial->standard_output.length);
+        rc = kiln_write_all(fd, trial->standard_output.data, trial->standard_output.length);
     }
     return rc < 0 ? kiln_error_errno(err, rc, "stdout = %s", name) : 0;
 }

@@ -39,6 +39,7 @@ static void check_arn(const char *text)
     }
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     kiln_error err = KILN_ERROR_INIT;

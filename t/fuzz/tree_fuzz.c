@@ -45,6 +45,7 @@ static void check_tree(kiln_buffer *bytes, bool folder)
     json_decref(names);
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     kiln_error err = KILN_ERROR_INIT;
