@@ -1,7 +1,6 @@
 """name?, name??, %pdoc and the like: what a name is. `session` is session.py."""
 import sys
 
-_TEXT_MAX = 100000  # characters of a docstring or source
 _NAMES_MAX = 500
 
 
@@ -33,13 +32,6 @@ def _missing(name):
     _output("Object `%s` not found." % name)
 
 
-def _source_of(value):
-    try:
-        return session.library("inspect").getsource(value)[:_TEXT_MAX]
-    except Exception:
-        return None
-
-
 def _signature_of(name, value):
     try:
         return name + str(session.library("inspect").signature(value))
@@ -48,55 +40,36 @@ def _signature_of(name, value):
 
 
 def _doc_of(value):
+    return session.part("inspect")._document(value)
+
+
+def _source_of(value):
     try:
-        text = session.library("inspect").getdoc(value)
+        return session.part("inspect")._source(value)
     except Exception:
         return None
-    return text[:_TEXT_MAX] if isinstance(text, str) else None
 
 
-def _report(name, with_source):
+def _report(name, detail_level):
     found, value = (False, None) if name.startswith("%") else _value(name)
-    if not found:
-        magic = _magic(name)
-        if magic is None:
-            _missing(name)
-        else:
-            _output(_doc_of(magic) or "no documentation")
+    if found:
+        _output(session.part("inspect").report(name, value, detail_level))
         return
-    inspect = session.library("inspect")
-    report = []
-    if callable(value):
-        signature = _signature_of(name, value)
-        if signature:
-            report.append("Signature: %s" % signature)
-    report.append("Type: %s" % type(value).__name__)
-    if not callable(value):
-        report.append("String form: %s" % (session.part("display").plain(value) or "")[:400])
-        try:
-            report.append("Length: %d" % len(value))
-        except Exception:
-            pass
-    try:
-        report.append("File: %s" % inspect.getsourcefile(value))
-    except Exception:
-        pass
-    source = _source_of(value) if with_source else None
-    if source:
-        report.append("Source:\n%s" % source)
+    magic = _magic(name)
+    if magic is None:
+        _missing(name)
     else:
-        report.append("Docstring: %s" % (_doc_of(value) or "<no docstring>"))
-    _output("\n".join(report))
+        _output(_doc_of(magic) or "no documentation")
 
 
 def info(name):
     """name?"""
-    _report(name, False)
+    _report(name, 0)
 
 
 def source_info(name):
     """name??"""
-    _report(name, True)
+    _report(name, 1)
 
 
 def _one(name, find, nothing):

@@ -6,7 +6,6 @@ shell_part = session.part("shell")
 UsageError, namespace, fill = shell_part.UsageError, shell_part.namespace, shell_part.fill
 shell = shell_part.shell
 arguments, timing, workspace = map(session.part, ("arguments", "timing", "workspace"))
-transform = session.part("lines").transform
 
 automagic = True  # a single line may be a magic without its %
 

@@ -34,7 +34,10 @@ def main():
     notebook = nbformat.read(source, as_version=4)
     client = nbclient.NotebookClient(notebook, timeout=seconds, allow_errors=True,
                                      kernel_name="python3")
-    client.execute()
+    try:
+        client.execute()
+    except nbclient.exceptions.CellTimeoutError:
+        sys.exit("a cell's time of %d s was up" % seconds)
     nbformat.write(notebook, made)
 
 
