@@ -28,6 +28,7 @@
 ---@field stdin? string
 ---@field timeout_ms? number
 ---@field limits kiln.Limits what is above the configuration's ceilings is cut to them
+---@field transaction boolean what fails leaves the session as it was
 ---@field cell_id? string
 ---@field session_id string changes are ignored
 ---@field input_files kiln.InputFile[] changes are ignored

@@ -30,6 +30,8 @@ const char kiln_run_help[] =
     "                         to ./NAME_files (made when there is one) and to\n"
     "                         ./NAME.executed.ipynb\n"
     "      --keep-going       a notebook: runs the cells after a failed one\n"
+    "      --transaction      what a failed cell did to the session, files included, is "
+    "undone\n"
     "      --json             one JSON document on standard output and nothing else: the\n"
     "                         Result; of a notebook {\"notebook\",\"success\",\"status\",\n"
     "                         \"results\":[Result of each cell that ran]}\n"
@@ -51,7 +53,8 @@ enum {
     OPT_LIMIT,
     OPT_STDIN,
     OPT_KEEP_GOING,
-    OPT_JSON
+    OPT_JSON,
+    OPT_TRANSACTION,
 };
 
 static const struct option long_options[] = {
@@ -71,6 +74,7 @@ static const struct option long_options[] = {
     {"stdin", required_argument, NULL, OPT_STDIN},
     {"keep-going", no_argument, NULL, OPT_KEEP_GOING},
     {"json", no_argument, NULL, OPT_JSON},
+    {"transaction", no_argument, NULL, OPT_TRANSACTION},
     {NULL, 0, NULL, 0},
 };
 
@@ -235,6 +239,9 @@ static int take_option(kiln_run_options *options, int option, const char *word, 
         break;
     case OPT_KEEP_GOING:
         options->keep_going = true;
+        break;
+    case OPT_TRANSACTION:
+        options->transaction = true;
         break;
     case OPT_JSON:
         options->json = true;

@@ -22,6 +22,7 @@ typedef struct kiln_run_options {
     const char **inputs;    /* "FILE", "NAME=FILE", "FOLDER/", an origin; NULL-terminated */
     char **args;            /* after "--", NULL-terminated */
     bool json;
+    bool transaction;
     bool keep_going;
     bool decisions;
     bool help;

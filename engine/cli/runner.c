@@ -126,6 +126,7 @@ kiln_request *kiln_runner_request(const kiln_runner *runner, const char *languag
         rc = kiln_request_add_arg(request, *arg);
     }
     request->limits = options->limits;
+    request->transaction = options->transaction;
     if (rc < 0) {
         kiln_request_free(request);
         return NULL;

@@ -171,6 +171,7 @@ kiln_request *kiln_request_copy(const kiln_request *request)
                                    file->mime_type);
     }
     copy->limits = request->limits;
+    copy->transaction = request->transaction;
     if (rc < 0) {
         kiln_request_free(copy);
         return NULL;

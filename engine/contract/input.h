@@ -40,6 +40,7 @@ typedef struct kiln_request {
     char *backend;      /* a wish, or NULL */
     char *chain;        /* of policies, or NULL: the default */
     kiln_limits limits; /* timeout_ms included; 0: not asked */
+    bool transaction;   /* what fails leaves the session as it was */
 } kiln_request;
 
 /* NULL: out of memory. */

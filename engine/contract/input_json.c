@@ -181,6 +181,10 @@ static int take_key(kiln_request *request, const char *key, const json_t *value,
     if (strcmp(key, "limits") == 0) {
         return kiln_limits_from_json(value, &request->limits, err);
     }
+    if (strcmp(key, "transaction") == 0) {
+        request->transaction = json_is_true(value);
+        return json_is_boolean(value) ? 0 : wrong_type(err, key, "true or false");
+    }
     if (strcmp(key, "timeout_ms") == 0) {
         if (!json_is_integer(value) || json_integer_value(value) <= 0) {
             return wrong_type(err, key, "a whole number above 0 (milliseconds)");
@@ -266,7 +270,7 @@ json_t *kiln_request_to_json(const kiln_request *request)
                              ? json_null()
                              : json_stringn(request->stdin_data, request->stdin_length);
     return json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "session_id",
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "session_id",
         string_or_null(request->session_id), "code",
         json_stringn(request->code, request->code_length), "input_files", files, "cell_id",
         string_or_null(request->cell_id), "language", json_string(request->language), "stdin",
@@ -274,5 +278,6 @@ json_t *kiln_request_to_json(const kiln_request *request)
         request->limits.timeout_ms > 0 ? json_integer((json_int_t)request->limits.timeout_ms)
                                        : json_null(),
         "limits", kiln_limits_to_json(&request->limits), "backend",
-        string_or_null(request->backend), "chain", string_or_null(request->chain));
+        string_or_null(request->backend), "chain", string_or_null(request->chain),
+        "transaction", request->transaction);
 }

@@ -43,6 +43,7 @@ struct kiln_execution {
     struct timespec started_at;
     uint64_t started_ns; /* monotonic */
     unsigned cancels;
+    bool settling; /* what its cells did is being kept or undone */
     bool starting; /* still inside kiln_execute */
     bool *gone;    /* set when it is freed; somebody's own, or NULL */
     uv_timer_t *deferred;

@@ -104,6 +104,16 @@ int kiln_session_query(kiln_session *session, const char *backend, const char *n
 /* `done` is called from within. */
 void kiln_query_cancel(kiln_query *query);
 
+/* A second session that begins where this one is: state, work directory (copied), limits,
+ * notebook, counts. Both go on by themselves; closing one is nothing to the other. No
+ * execution is in flight (-EBUSY), and none is begun in either before `done`, which comes
+ * once, possibly from within: with the new session or why there is none. new_id as for
+ * kiln_session_open. A branch shares the session's network (its loopback); its code cannot
+ * reach the session, but the session's code can signal its branches and look at them. */
+int kiln_session_fork(kiln_session *session, const char *new_id,
+                      void (*done)(void *user, kiln_session *session, const kiln_error *err),
+                      void *user, kiln_error *err);
+
 typedef struct kiln_execute_options {
     const char *chain;  /* NULL: the request's, else the default */
     const char *client; /* who asks, for policies that count by client; NULL: unknown */

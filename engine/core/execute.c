@@ -85,17 +85,31 @@ static void report_deferred(uv_timer_t *timer)
     report(timer->data);
 }
 
-/* When the chain has answered and nothing of the execution runs any more: what kiln.race
- * has cancelled, too, so that the session is free for the next one. */
-static void report_when_over(kiln_execution *execution)
+/* What transactional cells did is kept, or undone, and that is the end. */
+static void settled(void *user)
 {
-    if (execution->result == NULL || execution->runs != NULL) {
-        return;
-    }
+    kiln_execution *execution = user;
     if (execution->starting) {
         uv_timer_start(execution->deferred, report_deferred, 0, 0);
     } else {
         report(execution);
+    }
+}
+
+/* When the chain has answered and nothing of the execution runs any more: what kiln.race
+ * has cancelled, too, so that the session is free for the next one. */
+static void report_when_over(kiln_execution *execution)
+{
+    kiln_session *session = &execution->session->base;
+    if (execution->result == NULL || execution->runs != NULL || execution->settling) {
+        return;
+    }
+    execution->settling = true;
+    if (kiln_bindings_undecided(session)) {
+        kiln_bindings_settle(session, kiln_result_success(execution->result), settled,
+                             execution);
+    } else {
+        settled(execution);
     }
 }
 
@@ -180,6 +194,10 @@ int kiln_execute(kiln_session *session_, kiln_request *request,
     rc = rc < 0 ? rc : kiln_policies_find(session->engine->policies, chain, err);
     if (rc == 0 && session->execution != NULL) {
         rc = kiln_error_set(err, EBUSY, "session %s is busy: one execution at a time",
+                            session->base.id);
+    }
+    if (rc == 0 && session->branching) {
+        rc = kiln_error_set(err, EBUSY, "session %s is busy: it is being branched",
                             session->base.id);
     }
     rc = rc < 0 ? rc : kiln_core_check_memory(session->engine, err);

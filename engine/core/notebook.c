@@ -42,6 +42,31 @@ int kiln_notebook_add(kiln_notebook *notebook, const kiln_request *request,
     return 0;
 }
 
+int kiln_notebook_copy(const kiln_notebook *from, kiln_notebook *to)
+{
+    to->cells = calloc(from->count > 0 ? from->count : 1, sizeof(*to->cells));
+    if (to->cells == NULL) {
+        return -ENOMEM;
+    }
+    to->capacity = from->count;
+    for (; to->count < from->count; to->count++) {
+        const kiln_notebook_cell *cell = &from->cells[to->count];
+        kiln_notebook_cell *copy = &to->cells[to->count];
+        *copy = (kiln_notebook_cell){
+            .code = strdup(cell->code),
+            .code_length = cell->code_length,
+            .language = strdup(cell->language),
+            .succeeded = cell->succeeded,
+            .import_lines = json_deep_copy(cell->import_lines),
+        };
+        if (copy->code == NULL || copy->language == NULL) {
+            to->count++;
+            return -ENOMEM;
+        }
+    }
+    return 0;
+}
+
 static bool contains(const json_t *lines, const char *line)
 {
     size_t index;

@@ -24,6 +24,8 @@ typedef struct kiln_notebook {
 } kiln_notebook;
 
 void kiln_notebook_free(kiln_notebook *notebook); /* the cells; not the struct */
+/* Into an empty one. 0 or -ENOMEM: then to be freed all the same. */
+int kiln_notebook_copy(const kiln_notebook *from, kiln_notebook *to);
 int kiln_notebook_add(kiln_notebook *notebook, const kiln_request *request,
                       const kiln_result *result);
 /* Import lines of the cells that succeeded, deduplicated, in order. New reference. */

@@ -313,6 +313,10 @@ int kiln_session_query(kiln_session *session_, const char *backend_name, const c
     if (rc < 0) {
         return rc;
     }
+    if (session->branching) {
+        return kiln_error_set(err, EBUSY, "session %s is busy: it is being branched",
+                              session->base.id);
+    }
     if (session->execution != NULL || session->query != NULL) {
         return kiln_error_set(err, EBUSY, "session %s is busy with %s", session->base.id,
                               session->execution != NULL ? "a cell" : "another query");

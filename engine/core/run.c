@@ -380,30 +380,26 @@ static void fill_input(kiln_core_run *run)
         .input_files = run->file_names,
         .execution_count = run->execution->session->execution_count,
         .limits = request->limits,
+        .transaction = request->transaction,
     };
 }
 
-static void on_ready(void *user, kiln_binding *binding, int root_fd, const kiln_error *err)
+/* Its place is there, and what has to be kept of it is: files in, and the cell. */
+static void on_kept(void *user, const kiln_error *err)
 {
     static const kiln_run_callbacks callbacks = {on_event, on_complete, on_file};
     kiln_core_run *run = user;
     kiln_error own = KILN_ERROR_INIT;
-    if (binding == NULL) {
-        refuse(run, "BackendFailed", err->text);
+    if (err != NULL) {
+        refuse(run, "TransactionRefused", err->text);
         return;
     }
-    run->binding = binding;
-    run->root_fd = root_fd;
-    run->area = kiln_binding_work(binding);
-    run->execution->session->last_backend = run->backend;
-    snprintf(run->execution->session->language, sizeof(run->execution->session->language), "%s",
-             run->request->language);
-    if (root_fd >= 0) {
-        if (kiln_workdir_put(root_fd, run->area, run->request, &own) < 0) {
+    if (run->root_fd >= 0) {
+        if (kiln_workdir_put(run->root_fd, run->area, run->request, &own) < 0) {
             refuse(run, "InputFiles", own.text);
             return;
         }
-        run->manifest = kiln_manifest_take(root_fd, run->area, &own);
+        run->manifest = kiln_manifest_take(run->root_fd, run->area, &own);
         if (run->manifest == NULL) {
             refuse(run, "WorkDirectory", own.text);
             return;
@@ -411,7 +407,8 @@ static void on_ready(void *user, kiln_binding *binding, int root_fd, const kiln_
     }
     fill_input(run);
     run->executing = true;
-    int rc = kiln_binding_execute(binding, &run->input, &callbacks, run, &run->ticket, &own);
+    int rc =
+        kiln_binding_execute(run->binding, &run->input, &callbacks, run, &run->ticket, &own);
     if (rc < 0) {
         run->executing = false;
     }
@@ -439,6 +436,26 @@ static void answer_made_up(kiln_core_run *run)
         kiln_result_add_error(run->result, kind, "Trace", "made up: nothing was run", NULL);
     }
     finish(run);
+}
+
+static void on_ready(void *user, kiln_binding *binding, int root_fd, const kiln_error *err)
+{
+    kiln_core_run *run = user;
+    if (binding == NULL) {
+        refuse(run, "BackendFailed", err->text);
+        return;
+    }
+    run->binding = binding;
+    run->root_fd = root_fd;
+    run->area = kiln_binding_work(binding);
+    run->execution->session->last_backend = run->backend;
+    snprintf(run->execution->session->language, sizeof(run->execution->session->language), "%s",
+             run->request->language);
+    if (run->request->transaction) {
+        kiln_binding_checkpoint(binding, &run->request->limits, on_kept, run);
+    } else {
+        on_kept(run, NULL);
+    }
 }
 
 static void choose_backend(kiln_core_run *run, const char *wish)

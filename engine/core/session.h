@@ -27,6 +27,7 @@ typedef struct kiln_core_session {
     unsigned pins;         /* calls that are still going to look at it */
     bool closing;          /* it is freed when its execution has ended */
     bool restarting;       /* likewise restarted */
+    bool branching;        /* it is being branched, or is the branch */
 } kiln_core_session;
 
 static inline kiln_core_session *kiln_session_core(kiln_session *session)

@@ -73,5 +73,6 @@ int kiln_session_file_put(kiln_session *session, const char *name, const char *p
              ? kiln_error_set(err, ENOMEM, "out of memory")
              : kiln_workdir_put(at.root, at.area, request, err);
     kiln_request_free(request);
+    kiln_bindings_changed(session); /* what a cell is undone to is not this */
     return rc;
 }

@@ -83,6 +83,23 @@ struct kiln_binding {
         unsigned nudges;
         bool killed; /* its worker was, for it did not stop */
     } query;
+    struct {                  /* see transaction.c */
+        bool wanted;          /* the last cell was one: the next probably will be */
+        bool taking;          /* a snapshot is being made */
+        bool active;          /* the cell that runs can be undone */
+        bool undecided;       /* it has run well; the snapshot is kept until it is settled */
+        bool resuming;        /* what comes next is what was before */
+        kiln_guest *snapshot; /* of the state that the worker is in, or was before the cell */
+        kiln_outcome outcome; /* of the cell that is being undone */
+        char *name, *message; /* of that */
+        void (*settled)(void *user);
+        void *user;
+        void (*then)(void *user); /* a branch waits for `taking` */
+        void *then_user;
+        void (*kept)(void *user, const kiln_error *err); /* the execution that waits */
+        void *kept_user;
+        kiln_limits limits; /* of that, for a worker that has to be started */
+    } transaction;
 };
 
 static inline const kiln_plugin *kiln_binding_plugin(const kiln_binding *binding)
@@ -148,6 +165,27 @@ bool kiln_binding_query_yields(kiln_binding *binding);
 const char *kiln_binding_query_blame(kiln_binding *binding);
 /* The binding is closed. */
 void kiln_binding_query_close(kiln_binding *binding);
+/* A binding without a place to run in yet. */
+int kiln_binding_open(kiln_backend *backend, kiln_session *session, const kiln_limits *limits,
+                      kiln_binding **out, kiln_error *err);
+/* The sandbox of a binding is there: tells who waits. */
+void kiln_binding_sandbox_ready(void *user, int root_fd, const kiln_error *err);
+extern const kiln_guest_callbacks kiln_binding_guest_callbacks;
+/* A decision in the result of the execution in flight. */
+void kiln_binding_decide(kiln_binding *binding, const char *action, const char *detail);
+
+/* ---- transaction.c */
+
+/* A cell is to start, the worker is there. 0; negative: refused. */
+int kiln_transaction_begin(kiln_binding *binding, const kiln_input *input, kiln_error *err);
+/* The cell has come to this. true: it is being undone, and completes then. */
+bool kiln_transaction_ended(kiln_binding *binding, const kiln_outcome *outcome);
+/* The binding's worker is gone. true: a snapshot takes its place. */
+bool kiln_transaction_lost_worker(kiln_binding *binding);
+/* `user` waits no longer for a checkpoint. */
+void kiln_transaction_forget(kiln_binding *binding, const void *user);
+/* The binding is closed. */
+void kiln_transaction_close(kiln_binding *binding);
 /* The binding of a session on this backend, or NULL. */
 kiln_binding *kiln_binding_find(const kiln_session *session, const kiln_backend *backend);
 

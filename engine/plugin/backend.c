@@ -17,6 +17,7 @@ static const struct {
     {KILN_CAP_INTERRUPT, "interrupt"}, {KILN_CAP_WORKER, "worker"},
     {KILN_CAP_ANALYZE, "analyze"},     {KILN_CAP_PLAN, "plan"},
     {KILN_CAP_FILES, "files"},         {KILN_CAP_QUERY, "query"},
+    {KILN_CAP_BRANCH, "branch"},
 };
 
 /* [backend NAME] plugin, else DIRECTORY/NAME.so. */

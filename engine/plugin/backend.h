@@ -100,6 +100,13 @@ typedef struct kiln_run_callbacks {
     void (*on_file)(void *user, const char *name);
 } kiln_run_callbacks;
 
+/* Before an execution with input->transaction, and before its files: keeps what the session
+ * is now, so that it can be had back. `done` once, possibly from within; with err nothing
+ * may run. Never called after kiln_binding_forget. */
+void kiln_binding_checkpoint(kiln_binding *binding, const kiln_limits *limits,
+                             void (*done)(void *user, const kiln_error *err), void *user);
+/* Somebody else than a cell has changed its files: what is kept is no longer what it is. */
+void kiln_bindings_changed(kiln_session *session);
 /* One execution; one at a time in a binding. 0: on_complete follows, never from
  * within this call's frame before *ticket is set. Negative: nothing follows. */
 int kiln_binding_execute(kiln_binding *binding, const kiln_input *input,
@@ -144,6 +151,19 @@ int kiln_binding_query(kiln_binding *binding, const char *name, json_t *argument
 void kiln_binding_query_stop(kiln_binding *binding);
 /* Likewise, but `done` will not be called. */
 void kiln_binding_query_forget(kiln_binding *binding);
+
+/* The execution is over: what its transactional cells did stays, or (`keep` false) the
+ * session becomes what it was before them. `done` once, possibly from within. */
+void kiln_bindings_settle(kiln_session *session, bool keep, void (*done)(void *user),
+                          void *user);
+/* Whether there is anything to settle. */
+bool kiln_bindings_undecided(const kiln_session *session);
+
+/* Gives `into`, a session without bindings that nothing else uses until then, what
+ * `session`, which is idle and stays so, has on each backend: state, files, limits. `done`
+ * once, possibly from within; with err `into` is to be closed. */
+void kiln_bindings_branch(kiln_session *session, kiln_session *into,
+                          void (*done)(void *user, const kiln_error *err), void *user);
 
 /* Analysis of code by a worker of its own that never runs code. `done` once,
  * possibly before this returns: borrowed analysis, or NULL with why. *handle is set

@@ -57,6 +57,7 @@ static void close_binding(kiln_binding *binding)
     if (binding->sandbox != NULL) {
         kiln_sandbox_close(binding->sandbox);
     }
+    kiln_transaction_close(binding);
     kiln_proxy_free(kiln_steal(binding->proxy));
     unlink_binding(binding);
     if (binding->deferred != NULL) {
@@ -83,6 +84,7 @@ void kiln_bindings_close(kiln_session *session)
 void kiln_binding_forget(kiln_session *session, void *user)
 {
     for (kiln_binding *binding = session->bindings; binding != NULL; binding = binding->next) {
+        kiln_transaction_forget(binding, user);
         for (kiln_ready_waiter *waiter = binding->waiters; waiter != NULL;
              waiter = waiter->next) {
             if (waiter->user == user) {
@@ -120,7 +122,7 @@ static int open_proxy(kiln_binding *binding, kiln_error *err)
                : kiln_proxy_new(spec->loop, listener, spec->allow, NULL, &binding->proxy, err);
 }
 
-static void sandbox_ready(void *user, int root_fd, const kiln_error *err)
+void kiln_binding_sandbox_ready(void *user, int root_fd, const kiln_error *err)
 {
     kiln_binding *binding = user;
     kiln_error no_proxy = KILN_ERROR_INIT;
@@ -170,15 +172,15 @@ static int open_sandbox(kiln_binding *binding, kiln_error *err)
     if (rc < 0) {
         return rc;
     }
-    return kiln_sandbox_open(zygote, binding->session->id, &binding->limits, sandbox_ready,
-                             binding, &binding->sandbox, err);
+    return kiln_sandbox_open(zygote, binding->session->id, &binding->limits,
+                             kiln_binding_sandbox_ready, binding, &binding->sandbox, err);
 }
 
 static void sandbox_adjusted(void *user, const kiln_error *err)
 {
     kiln_binding *binding = user;
     if (err == NULL) {
-        sandbox_ready(binding, kiln_sandbox_root_fd(binding->sandbox), NULL);
+        kiln_binding_sandbox_ready(binding, kiln_sandbox_root_fd(binding->sandbox), NULL);
         return;
     }
     kiln_error cold = KILN_ERROR_INIT;
@@ -193,8 +195,8 @@ static void sandbox_adjusted(void *user, const kiln_error *err)
     }
 }
 
-static int open_binding(kiln_backend *backend, kiln_session *session, const kiln_limits *limits,
-                        kiln_binding **out, kiln_error *err)
+int kiln_binding_open(kiln_backend *backend, kiln_session *session, const kiln_limits *limits,
+                      kiln_binding **out, kiln_error *err)
 {
     kiln_binding *binding = calloc(1, sizeof(*binding));
     if (binding == NULL) {
@@ -348,7 +350,7 @@ void kiln_backend_bind(kiln_backend *backend, kiln_session *session, const char 
         binding = NULL;
     }
     bool fresh = binding == NULL;
-    if (fresh && open_binding(backend, session, limits, &binding, &err) < 0) {
+    if (fresh && kiln_binding_open(backend, session, limits, &binding, &err) < 0) {
         ready(user, NULL, -1, &err);
         return;
     }

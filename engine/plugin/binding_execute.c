@@ -165,7 +165,7 @@ static void guest_done(void *user, const kiln_verdict *verdict, double cpu_ms,
         snprintf(message, sizeof(message),
                  "the limit on %s was reached; the session's state is kept", limit);
     }
-    if (binding->running) {
+    if (binding->running && !kiln_transaction_ended(binding, &outcome)) {
         kiln_binding_complete(binding, &outcome);
     }
 }
@@ -192,6 +192,12 @@ static void guest_exit(void *user, const kiln_exit *exit)
     const char *blame = kiln_binding_query_blame(binding);
     binding->guest = NULL;
     kiln_outcome_of_exit(exit, &outcome, message);
+    if (binding->running && binding->pending == NULL) {
+        (void)kiln_transaction_ended(binding, &outcome); /* one that is undone goes on below */
+    }
+    if (kiln_transaction_lost_worker(binding)) {
+        return;
+    }
     if (!binding->discard) {
         snprintf(binding->lost, sizeof(binding->lost), "%s", blame != NULL ? blame : message);
     }
@@ -212,7 +218,7 @@ const kiln_guest_callbacks kiln_binding_guest_callbacks = {
     .on_reply = kiln_binding_on_reply,
 };
 
-static void decide(kiln_binding *binding, const char *action, const char *detail)
+void kiln_binding_decide(kiln_binding *binding, const char *action, const char *detail)
 {
     auto_json json_t *decision = json_pack("{s:s, s:s}", "action", action, "detail", detail);
     auto_free char *text = json_dumps(decision, 0);
@@ -230,7 +236,7 @@ static void decide(kiln_binding *binding, const char *action, const char *detail
 static void tell_lost(kiln_binding *binding)
 {
     if (binding->lost[0] != '\0') {
-        decide(binding, "restart", binding->lost);
+        kiln_binding_decide(binding, "restart", binding->lost);
         binding->lost[0] = '\0';
     }
 }
@@ -258,7 +264,7 @@ static void tell_fixed_limits(kiln_binding *binding, const kiln_limits *asked)
                  now > 0 ? kiln_limit_show(field, now, text[0], sizeof(text[0])) : "unlimited",
                  wanted > 0 ? kiln_limit_show(field, wanted, text[1], sizeof(text[1]))
                             : "unlimited");
-        decide(binding, "limit", detail);
+        kiln_binding_decide(binding, "limit", detail);
     }
 }
 
@@ -288,6 +294,10 @@ void kiln_binding_discard_worker(kiln_binding *binding)
 static int start_cell(kiln_binding *binding, const kiln_input *input, kiln_error *err)
 {
     const kiln_limits *now = &binding->guest_limits;
+    if (binding->transaction.taking || binding->transaction.resuming) {
+        binding->pending = input; /* likewise */
+        return 0;
+    }
     if (binding->guest != NULL && !binding->used && kiln_guest_usable(binding->guest) &&
         (now->open_files != input->limits.open_files ||
          now->file_size != input->limits.file_size)) {
@@ -303,7 +313,8 @@ static int start_cell(kiln_binding *binding, const kiln_input *input, kiln_error
     }
     tell_lost(binding);
     binding->used = true;
-    return kiln_guest_execute(binding->guest, input, err);
+    rc = kiln_transaction_begin(binding, input, err);
+    return rc == 0 ? kiln_guest_execute(binding->guest, input, err) : rc;
 }
 
 static int start_plugin(kiln_binding *binding, const kiln_input *input, kiln_error *err)

@@ -46,7 +46,9 @@ static int check_worker(kiln_loaded_plugin *loaded, kiln_error *err)
     const kiln_worker *worker = &loaded->worker;
     if (!(capabilities & KILN_CAP_WORKER)) {
         return capabilities & KILN_CAP_ANALYZE ? missing(path, "ANALYZE", "worker.analyze", err)
-                                               : 0;
+               : capabilities & KILN_CAP_BRANCH
+                   ? missing(path, "BRANCH", "worker.branched", err)
+                   : 0;
     }
     if (loaded->plugin.worker == NULL) { /* then its own program checks the rest */
         if (access(loaded->worker_program, X_OK) == 0) {
@@ -66,6 +68,9 @@ static int check_worker(kiln_loaded_plugin *loaded, kiln_error *err)
     }
     if (worker->execute == NULL) {
         return missing(path, "WORKER", "worker.execute", err);
+    }
+    if ((capabilities & KILN_CAP_BRANCH) && worker->branched == NULL) {
+        return missing(path, "BRANCH", "worker.branched", err);
     }
     if ((capabilities & KILN_CAP_ANALYZE) && worker->analyze == NULL) {
         return missing(path, "ANALYZE", "worker.analyze", err);

@@ -26,6 +26,8 @@ void kiln_lua_push_request(lua_State *L, const kiln_request *request, const char
     set_string(L, "backend", request->backend);
     set_string(L, "cell_id", request->cell_id);
     set_string(L, "session_id", session_id);
+    lua_pushboolean(L, request->transaction);
+    lua_setfield(L, -2, "transaction");
     if (request->stdin_data != NULL) {
         lua_pushlstring(L, request->stdin_data, request->stdin_length);
         lua_setfield(L, -2, "stdin");
@@ -261,6 +263,10 @@ static int take_field(lua_State *L, kiln_request *request, kiln_error *err)
     if (strcmp(key, "cell_id") == 0) {
         return take_text(L, value, key, &request->cell_id, err);
     }
+    if (strcmp(key, "transaction") == 0) {
+        request->transaction = lua_toboolean(L, value);
+        return lua_isboolean(L, value) ? 0 : expected(L, value, key, "boolean", err);
+    }
     if (strcmp(key, "timeout_ms") == 0) {
         return take_number(L, value, key, 1, &request->limits.timeout_ms, err);
     }
@@ -278,7 +284,7 @@ static int take_field(lua_State *L, kiln_request *request, kiln_error *err)
     }
     return kiln_error_set(err, -EINVAL,
                           "input has no field '%s'; it has code, language, backend, args, env, "
-                          "stdin, timeout_ms, limits, cell_id",
+                          "stdin, timeout_ms, limits, transaction, cell_id",
                           key);
 }
 

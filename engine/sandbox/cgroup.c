@@ -569,6 +569,19 @@ const int *kiln_cgroup_fds(const kiln_cgroup *group, int *count)
     return group->procs;
 }
 
+int kiln_cgroup_move(const kiln_cgroup *group, pid_t pid, kiln_error *err)
+{
+    char text[16];
+    int length = snprintf(text, sizeof(text), "%d", (int)pid);
+    for (int i = 0; i < group->entered; i++) {
+        if (pid <= 0 || write(group->procs[i], text, (size_t)length) != length) {
+            return kiln_error_errno(err, pid <= 0 ? ESRCH : errno,
+                                    "cgroup: moving process %d in", (int)pid);
+        }
+    }
+    return 0;
+}
+
 /* Not an error of the whole group: memory and processes matter more. */
 static void limit_cpus(kiln_cgroup *group, uint64_t cpus)
 {

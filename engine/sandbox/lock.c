@@ -130,7 +130,8 @@ int kiln_sandbox_lock(const kiln_sandbox_policy *policy, const kiln_sandbox_lock
         }
         close(spec->landlock_fd);
     }
-    rc = kiln_seccomp_load(err);
+    rc = spec->listener != NULL ? kiln_seccomp_load_listening(spec->listener, err)
+                                : kiln_seccomp_load(err);
     if (rc < 0) {
         return rc;
     }

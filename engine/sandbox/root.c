@@ -79,9 +79,18 @@ static const struct {
     {"dev/shm", KILN_SESSION_MOUNT "/shm"},
 };
 
-static const char *const empty_folders[] = {
-    "proc", "dev",     "etc",  "etc/ssl", "run", "run/session", "run/session/tmp",
-    "var",  "var/tmp", "home", NULL};
+static const char *const empty_folders[] = {"proc",
+                                            "dev",
+                                            "etc",
+                                            "etc/ssl",
+                                            "run",
+                                            "run/session",
+                                            "run/session/tmp",
+                                            "run/session/proc",
+                                            "var",
+                                            "var/tmp",
+                                            "home",
+                                            NULL};
 
 static int write_new(int root, const char *path, const char *data, size_t length)
 {
@@ -355,6 +364,13 @@ int kiln_sandbox_enter_root(const kiln_sandbox_policy *policy, kiln_error *err)
      * covers it. */
     static const char *const scratch[] = {"mode=1777", "size=16M", "nr_inodes=1024", NULL};
     rc = kiln_mount_new("tmpfs", scratch, KILN_SESSION_MOUNT "/tmp",
+                        MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, NULL, err);
+    if (rc < 0) {
+        return kiln_error_wrap(err, "root");
+    }
+    /* The same, whole, for sessions nested in sessions, whose own /proc has parts of it
+     * hidden: the session's file system covers it, and it only has to be somewhere. */
+    rc = kiln_mount_new("proc", none, KILN_SESSION_MOUNT "/proc",
                         MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC, NULL, err);
     if (rc < 0) {
         return kiln_error_wrap(err, "root");

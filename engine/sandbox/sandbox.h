@@ -61,6 +61,7 @@ typedef struct kiln_sandbox_session {
     uint32_t index; /* picks the uid: distinct among live sessions */
     uint64_t disk;  /* bytes of its tmpfs */
     uint64_t files; /* inodes of its tmpfs */
+    bool nested;    /* inside another session, see kiln_sandbox_nest */
 } kiln_sandbox_session;
 
 /* One process's part. */
@@ -73,6 +74,7 @@ typedef struct kiln_sandbox_lock_spec {
     const int *keep_fds; /* descriptors that stay open beside 0, 1, 2; ascending */
     int keep_count;
     unsigned required; /* layers that must hold */
+    int *listener;     /* not NULL: becomes the descriptor that setns is asked of; see below */
 } kiln_sandbox_lock_spec;
 
 /* Where things are inside: names that lead to /run/session/work and /run/session/code. */
@@ -132,6 +134,36 @@ int kiln_sandbox_listen(int *listener, kiln_error *err);
 int kiln_sandbox_lock(const kiln_sandbox_policy *policy, const kiln_sandbox_lock_spec *spec,
                       kiln_error *err);
 
+/* ---- branches: a worker's fork goes on in a session of its own, which is nested in the
+ * first one: a user namespace below it, and in that a mount, pid and ipc namespace. The
+ * network, and the uid, are the first one's. Only who is in the outer namespace and has
+ * the session's uid may enter, and only through setns, which seccomp asks the supervisor. */
+
+enum { KILN_BRANCH_SPACES = 4 }; /* descriptors of user, mnt, ipc, pid, in this order */
+
+/* Supervisor of `outer`: returns in it, and with *child set in a child that is pid 1 of a
+ * new pid namespace and root of a new user namespace, with all capabilities over it;
+ * kiln_sandbox_enter_session follows there with `nested` set. What the child failed in is
+ * returned in the child. */
+int kiln_sandbox_nest(const kiln_sandbox_policy *policy, const kiln_sandbox_session *outer,
+                      bool *child, kiln_error *err);
+/* Nested supervisor: opens its namespaces. */
+int kiln_sandbox_nested_spaces(int spaces[KILN_BRANCH_SPACES], kiln_error *err);
+/* A process of the outer session: goes there. What it forks next stands in the new pid
+ * namespace. It has every capability over the nested session then, until */
+int kiln_sandbox_enter_nested(const int spaces[KILN_BRANCH_SPACES], kiln_error *err);
+/* that fork, first of all, gives them up; in the new work directory. */
+int kiln_sandbox_lock_nested(kiln_error *err);
+
+/* What a supervisor has let be asked: each kind of namespace once. */
+typedef struct kiln_setns_permit {
+    unsigned left; /* CLONE_NEW* bits */
+} kiln_setns_permit;
+void kiln_setns_permit_arm(kiln_setns_permit *permit);
+/* Answers one question of the listener. 0; -EAGAIN: there was none; -ENOENT: nobody is left
+ * who could ask. */
+int kiln_setns_answer(int listener, kiln_setns_permit *permit);
+
 /* ---- cgroups, engine side */
 
 typedef struct kiln_cgroup kiln_cgroup; /* one a session */
@@ -152,6 +184,8 @@ int kiln_cgroup_sweep(void);
 kiln_cgroup *kiln_cgroup_create(const char *name, const kiln_limits *limits, kiln_error *err);
 /* Descriptors of cgroup.procs to enter by writing "0"; the group's own. */
 const int *kiln_cgroup_fds(const kiln_cgroup *group, int *count);
+/* Moves a process of our pid namespace in. */
+int kiln_cgroup_move(const kiln_cgroup *group, pid_t pid, kiln_error *err);
 int kiln_cgroup_set_limits(kiln_cgroup *group, const kiln_limits *limits, kiln_error *err);
 void kiln_cgroup_read(const kiln_cgroup *group, kiln_cgroup_usage *usage);
 /* Bytes that it has now; 0: unknown. */

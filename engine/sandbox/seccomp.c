@@ -1,4 +1,4 @@
-/* seccomp.c - the filter: a table of calls, and a look at the arguments of six.
+/* seccomp.c - the filter: a table of calls, and a look at the arguments of seven.
  *
  * The table is libseccomp's, exported once as BPF in a binary tree, so that loading is
  * one system call. The arguments are checked by a prelude of our own that goes before
@@ -47,7 +47,7 @@ enum { QUERY_PERSONALITY = -1, PROGRAM_MAX = 4096 /* BPF_MAXINSNS */ };
 #define SKIP_UNLESS_ANY(bits, skip)                                                            \
     BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (uint32_t)(bits), 0, skip)
 
-enum { PRELUDE = 40 };
+enum { PRELUDE = 42, SETNS_ANSWER = 2 };
 #define TO_TABLE(index) (PRELUDE - (index)-1)
 
 /* Numbers are those of the native architecture; another's reach the table's own check
@@ -55,62 +55,67 @@ enum { PRELUDE = 40 };
 static const struct sock_filter prelude[] = {
     [0] = LOAD(offsetof(struct seccomp_data, nr)),
 
+    /* Another namespace: refused, or in a worker that can branch asked of its supervisor,
+     * which lets one through that it was told of; see listener.c. */
+    [1] = SKIP_UNLESS(__NR_setns, 1),
+    [SETNS_ANSWER] = REFUSE(EPERM),
+
     /* New namespaces. clone3 passes its flags in memory, where no filter sees them: it
      * is in neither table, answers ENOSYS, and libc falls back to clone. */
-    [1] = SKIP_UNLESS(__NR_clone, 3),
-    [2] = LOAD(LOW(0)),
-    [3] = SKIP_UNLESS_ANY(NEW_NAMESPACES, TO_TABLE(3)),
-    [4] = REFUSE(EPERM),
+    [3] = SKIP_UNLESS(__NR_clone, 3),
+    [4] = LOAD(LOW(0)),
+    [5] = SKIP_UNLESS_ANY(NEW_NAMESPACES, TO_TABLE(5)),
+    [6] = REFUSE(EPERM),
 
     /* Typing into a terminal's input. */
-    [5] = SKIP_UNLESS(__NR_ioctl, 4),
-    [6] = LOAD(LOW(1)),
-    [7] = SKIP_IF(TIOCSTI, 1),
-    [8] = SKIP_UNLESS(TIOCLINUX, TO_TABLE(8)),
-    [9] = REFUSE(EPERM),
+    [7] = SKIP_UNLESS(__NR_ioctl, 4),
+    [8] = LOAD(LOW(1)),
+    [9] = SKIP_IF(TIOCSTI, 1),
+    [10] = SKIP_UNLESS(TIOCLINUX, TO_TABLE(10)),
+    [11] = REFUSE(EPERM),
 
     /* Another personality, as one without address randomisation. */
-    [10] = SKIP_UNLESS(__NR_personality, 4),
-    [11] = LOAD(LOW(0)),
-    [12] = SKIP_IF(0, TO_TABLE(12)),
-    [13] = SKIP_IF(QUERY_PERSONALITY, TO_TABLE(13)),
-    [14] = REFUSE(EPERM),
+    [12] = SKIP_UNLESS(__NR_personality, 4),
+    [13] = LOAD(LOW(0)),
+    [14] = SKIP_IF(0, TO_TABLE(14)),
+    [15] = SKIP_IF(QUERY_PERSONALITY, TO_TABLE(15)),
+    [16] = REFUSE(EPERM),
 
     /* Setting another process's limits: where all are one user, that is the supervisor's,
      * too, and Landlock has no say in it. A pointer counts with all its bits. */
-    [15] = SKIP_UNLESS(__NR_prlimit64, 7),
-    [16] = LOAD(LOW(0)),
-    [17] = SKIP_IF(0, TO_TABLE(17)),
-    [18] = LOAD(LOW(2)),
-    [19] = SKIP_UNLESS(0, 2),
-    [20] = LOAD(HIGH(2)),
-    [21] = SKIP_IF(0, TO_TABLE(21)),
-    [22] = REFUSE(EPERM),
+    [17] = SKIP_UNLESS(__NR_prlimit64, 7),
+    [18] = LOAD(LOW(0)),
+    [19] = SKIP_IF(0, TO_TABLE(19)),
+    [20] = LOAD(LOW(2)),
+    [21] = SKIP_UNLESS(0, 2),
+    [22] = LOAD(HIGH(2)),
+    [23] = SKIP_IF(0, TO_TABLE(23)),
+    [24] = REFUSE(EPERM),
 
     /* Families: Unix, the two internets, and routing netlink, which if_nameindex and
      * getaddrinfo ask and which knows nothing in an empty network. Not the other
      * netlinks: through NETLINK_USERSOCK sessions could talk to each other. */
-    [23] = SKIP_IF(__NR_socketpair, 1),
-    [24] = SKIP_UNLESS(__NR_socket, TO_TABLE(24)),
-    [25] = LOAD(LOW(0)),
-    [26] = SKIP_IF(AF_UNIX, TO_TABLE(26)),
-    [27] = SKIP_IF(AF_INET, 5),
-    [28] = SKIP_IF(AF_INET6, 4),
-    [29] = SKIP_UNLESS(AF_NETLINK, 2),
-    [30] = LOAD(LOW(2)),
-    [31] = SKIP_IF(NETLINK_ROUTE, TO_TABLE(31)),
-    [32] = REFUSE(EPERM),
+    [25] = SKIP_IF(__NR_socketpair, 1),
+    [26] = SKIP_UNLESS(__NR_socket, TO_TABLE(26)),
+    [27] = LOAD(LOW(0)),
+    [28] = SKIP_IF(AF_UNIX, TO_TABLE(28)),
+    [29] = SKIP_IF(AF_INET, 5),
+    [30] = SKIP_IF(AF_INET6, 4),
+    [31] = SKIP_UNLESS(AF_NETLINK, 2),
+    [32] = LOAD(LOW(2)),
+    [33] = SKIP_IF(NETLINK_ROUTE, TO_TABLE(33)),
+    [34] = REFUSE(EPERM),
 
     /* Of the internets' protocols the common ones. Landlock's rules for TCP do not see
      * MPTCP; SCTP, DCCP and the others are kernel modules that asking would load. The
      * answer is that of a kernel without them, after which programs take TCP. */
-    [33] = LOAD(LOW(2)),
-    [34] = SKIP_IF(0, TO_TABLE(34)),
-    [35] = SKIP_IF(IPPROTO_TCP, TO_TABLE(35)),
-    [36] = SKIP_IF(IPPROTO_UDP, TO_TABLE(36)),
-    [37] = SKIP_IF(IPPROTO_ICMP, TO_TABLE(37)),
-    [38] = SKIP_IF(IPPROTO_ICMPV6, TO_TABLE(38)),
-    [39] = REFUSE(EPROTONOSUPPORT),
+    [35] = LOAD(LOW(2)),
+    [36] = SKIP_IF(0, TO_TABLE(36)),
+    [37] = SKIP_IF(IPPROTO_TCP, TO_TABLE(37)),
+    [38] = SKIP_IF(IPPROTO_UDP, TO_TABLE(38)),
+    [39] = SKIP_IF(IPPROTO_ICMP, TO_TABLE(39)),
+    [40] = SKIP_IF(IPPROTO_ICMPV6, TO_TABLE(40)),
+    [41] = REFUSE(EPROTONOSUPPORT),
 };
 _Static_assert(sizeof(prelude) / sizeof(prelude[0]) == PRELUDE, "the jumps count on it");
 
@@ -228,6 +233,22 @@ int kiln_seccomp_load(kiln_error *err)
         return kiln_error_errno(err, errno, "seccomp: loading the filter");
     }
     return 0;
+}
+
+int kiln_seccomp_load_listening(int *listener, kiln_error *err)
+{
+    int rc = kiln_sandbox_seccomp_prepare(err);
+    if (rc < 0) {
+        return rc;
+    }
+    struct sock_filter answer = program[SETNS_ANSWER];
+    program[SETNS_ANSWER].k = SECCOMP_RET_USER_NOTIF;
+    struct sock_fprog filter = {program_length, program};
+    long fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
+                      &filter);
+    program[SETNS_ANSWER] = answer;
+    *listener = (int)fd;
+    return fd < 0 ? kiln_seccomp_load(err) : 0; /* before Linux 5.0 */
 }
 
 int kiln_seccomp_verify(kiln_error *err)

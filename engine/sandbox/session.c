@@ -255,7 +255,7 @@ int kiln_sandbox_enter_session(const kiln_sandbox_policy *policy,
     if (unshare(CLONE_NEWNS | CLONE_NEWIPC) < 0) {
         return kiln_error_errno(err, errno, "session: unshare");
     }
-    if (kiln_sandbox_needs_private_network(policy)) {
+    if (!session->nested && kiln_sandbox_needs_private_network(policy)) {
         rc = kiln_network_make_private(err);
         if (rc < 0) {
             return kiln_error_wrap(err, "session");
@@ -269,7 +269,8 @@ int kiln_sandbox_enter_session(const kiln_sandbox_policy *policy,
         begin_pids_anywhere();
     }
     umask(mask);
-    if (rc == 0 && !kiln_uids_are_ranged(policy) && kiln_processes_counted_apart(policy)) {
+    if (rc == 0 && !session->nested && !kiln_uids_are_ranged(policy) &&
+        kiln_processes_counted_apart(policy)) {
         rc = enter_own_user_namespace(err);
     }
     if (rc < 0) {

@@ -63,6 +63,9 @@ int kiln_landlock_restrict(int ruleset, kiln_error *err);
 /* ---- seccomp.c */
 
 int kiln_seccomp_load(kiln_error *err);
+/* The same, but setns is asked of whoever holds *listener; -1: the kernel has no such
+ * thing, and setns is refused. */
+int kiln_seccomp_load_listening(int *listener, kiln_error *err);
 /* 0, or -errno when this process has no filter. */
 int kiln_seccomp_verify(kiln_error *err);
 

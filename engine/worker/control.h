@@ -4,9 +4,10 @@
  *   engine -> zygote       CONFIG once, first; OPEN for each session
  *   zygote -> engine       STARTED, then READY; or FAILED with text in their place
  *   engine -> supervisor   RUN_PROGRAM, RUN_WORKER (one at a time), KILL, INTERRUPT, SWEEP,
- *                          ADJUST, NURSE
- *   supervisor -> engine   READY or FAILED once, first; EXIT for each RUN; SWEPT for each
- *                          SWEEP, with the sweep's id; ADJUSTED for each ADJUST
+ *                          ADJUST, NURSE, NEST, COPY, ARM, SETTLE, ADOPT, HOLD, RELEASE
+ *   supervisor -> engine   READY or FAILED once, first; EXIT for each RUN and ADOPT; SWEPT
+ *                          for each SWEEP, with the sweep's id, and likewise ADJUSTED,
+ *                          COPIED, SETTLED, ADOPTED, HELD
  *
  * Both ends are the same executable, so structs travel as they are. No code of a
  * user ever holds one of these sockets. A payload that does not fit a datagram goes
@@ -44,6 +45,18 @@ typedef enum kiln_control_type {
     KILN_CONTROL_NURSE = 15,      /* kiln_control_run without strings: a process that waits to
                                      be the next program; no answer */
     KILN_CONTROL_STARTED = 10,    /* of a zygote, before it preloads; fd: pidfd */
+    /* of branches and snapshots, see supervisor_branch.c */
+    KILN_CONTROL_NEST = 20,    /* kiln_sandbox_session; fds as OPEN's */
+    KILN_CONTROL_COPY = 21,    /* files; fd: root of the session that they come from */
+    KILN_CONTROL_COPIED = 22,  /* text when it failed */
+    KILN_CONTROL_ARM = 23,     /* one entry into a nested session may be made */
+    KILN_CONTROL_SETTLE = 24,  /* and no more; nobody is to be on the way there */
+    KILN_CONTROL_SETTLED = 25, /* text when it failed */
+    KILN_CONTROL_ADOPT = 26,   /* kiln_control_adopt: it becomes the main process of this id */
+    KILN_CONTROL_ADOPTED = 27, /* fd: its pidfd; or text when it failed */
+    KILN_CONTROL_HOLD = 28,    /* kiln_control_hold; the files are saved with it */
+    KILN_CONTROL_HELD = 29,    /* text when it failed */
+    KILN_CONTROL_RELEASE = 30, /* the snapshot ends */
 } kiln_control_type;
 
 typedef struct kiln_control_config {
@@ -61,6 +74,14 @@ typedef struct kiln_control_adjust {
     kiln_sandbox_session session; /* disk and files count */
     kiln_limits limits;           /* of the main process, if there is one */
 } kiln_control_adjust;
+
+typedef struct kiln_control_adopt {
+    bool snapshot; /* the one that is held, files included; else who has entered */
+} kiln_control_adopt;
+
+typedef struct kiln_control_hold {
+    int32_t pid; /* in the session's namespace, as its worker says */
+} kiln_control_hold;
 
 typedef struct kiln_control_exit {
     int32_t status;         /* as wait(2) gives it */

@@ -130,6 +130,38 @@ static int on_reply(kiln_dialogue *dialogue, const kiln_frame *frame)
     return 0;
 }
 
+static bool is_text_or_null(const json_t *value)
+{
+    return json_is_null(value) || json_is_string(value);
+}
+
+static int on_forkable(kiln_dialogue *dialogue, const kiln_frame *frame)
+{
+    auto_json json_t *json = parse_reply(dialogue, frame);
+    json_t *refusal = json_object_get(json, "refusal");
+    if (json_object_size(json) != 2 || !is_text_or_null(refusal)) {
+        return bad_frame(dialogue, "FORKABLE of another shape or id");
+    }
+    dialogue->awaited = json_is_null(refusal) ? KILN_FRAME_FORKED : 0;
+    dialogue->callbacks->on_forkable(dialogue->user, json_string_value(refusal));
+    return 0;
+}
+
+static int on_forked(kiln_dialogue *dialogue, const kiln_frame *frame)
+{
+    auto_json json_t *json = parse_reply(dialogue, frame);
+    json_t *error = json_object_get(json, "error");
+    json_t *pid = json_object_get(json, "pid");
+    if (json_object_size(json) != 3 || !is_text_or_null(error) || !json_is_integer(pid) ||
+        json_integer_value(pid) < -1 || json_integer_value(pid) > INT32_MAX) {
+        return bad_frame(dialogue, "FORKED of another shape or id");
+    }
+    dialogue->awaited = 0;
+    dialogue->callbacks->on_forked(dialogue->user, (int32_t)json_integer_value(pid),
+                                   json_string_value(error));
+    return 0;
+}
+
 static int on_output_frame(kiln_dialogue *dialogue, const kiln_frame *frame)
 {
     static const kiln_event_type types[] = {
@@ -184,6 +216,14 @@ static int on_frame(kiln_dialogue *dialogue, const kiln_frame *frame)
         return dialogue->awaited == frame->type && !dialogue->answered
                    ? on_reply(dialogue, frame)
                    : bad_frame(dialogue, "REPLY that nobody asked for");
+    case KILN_FRAME_FORKABLE:
+        return dialogue->awaited == frame->type
+                   ? on_forkable(dialogue, frame)
+                   : bad_frame(dialogue, "FORKABLE that nobody asked for");
+    case KILN_FRAME_FORKED:
+        return dialogue->awaited == frame->type
+                   ? on_forked(dialogue, frame)
+                   : bad_frame(dialogue, "FORKED that nobody asked for");
     default:
         return bad_frame(dialogue, "READY or FAILED, a second time");
     }
@@ -342,6 +382,18 @@ int kiln_dialogue_query(kiln_dialogue *dialogue, const char *name, json_t *argum
     auto_json json_t *json = json_pack("{s:I,s:s,s:O}", "id", (json_int_t)dialogue->request_id,
                                        "name", name, "arguments", arguments);
     return request(dialogue, KILN_FRAME_QUERY, json, KILN_FRAME_REPLY, err);
+}
+
+int kiln_dialogue_fork(kiln_dialogue *dialogue, bool snapshot, kiln_error *err)
+{
+    int rc = check_idle(dialogue, err);
+    rc = rc < 0 ? rc : next_id(dialogue, err);
+    if (rc < 0) {
+        return rc;
+    }
+    auto_json json_t *json =
+        json_pack("{s:I,s:b}", "id", (json_int_t)dialogue->request_id, "snapshot", snapshot);
+    return request(dialogue, KILN_FRAME_FORK, json, KILN_FRAME_FORKABLE, err);
 }
 
 int kiln_dialogue_interrupt(kiln_dialogue *dialogue)

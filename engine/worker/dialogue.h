@@ -28,6 +28,10 @@ typedef struct kiln_dialogue_callbacks {
     /* REPLY: reply, or NULL and why; borrowed. As with on_done, the query counts as in
      * flight until kiln_dialogue_settle. NULL: nothing is ever queried. */
     void (*on_reply)(void *user, json_t *reply, const char *error);
+    /* FORKABLE and FORKED; NULL where nobody asks for them. `refusal`, `error`: NULL if there
+     * is none. */
+    void (*on_forkable)(void *user, const char *refusal);
+    void (*on_forked)(void *user, int32_t pid, const char *error);
     /* A bad frame, or FAILED: the worker is of no more use. Nothing follows. */
     void (*on_broken)(void *user, const char *why);
 } kiln_dialogue_callbacks;
@@ -63,6 +67,8 @@ int kiln_dialogue_analyze(kiln_dialogue *dialogue, const char *code, size_t leng
 /* `arguments`: an object, borrowed. */
 int kiln_dialogue_query(kiln_dialogue *dialogue, const char *name, json_t *arguments,
                         kiln_error *err);
+/* Asks it to make a second worker of itself. Without a refusal FORKED is awaited next. */
+int kiln_dialogue_fork(kiln_dialogue *dialogue, bool snapshot, kiln_error *err);
 /* Asks the running cell or query to stop, where no signal can: appends INTERRUPT. 0 or -ENOMEM.
  */
 int kiln_dialogue_interrupt(kiln_dialogue *dialogue);

@@ -35,6 +35,7 @@ struct kiln_guest {
     bool running;        /* a cell, as linger counts them */
     int socket;
     kiln_poll *poll;
+    kiln_fork *fork; /* that it takes part in, see engine_branch.c */
 };
 
 /* ---- streams and end */
@@ -73,6 +74,9 @@ static void on_exit_(kiln_run *run, const kiln_exit *exit)
     kiln_guest *guest = (kiln_guest *)run;
     close_socket(guest);
     stop_lingering(guest);
+    if (guest->fork != NULL) {
+        kiln_fork_progress(guest->fork);
+    }
     if (guest->dialogue.dropped > 0) {
         kiln_log(KILN_LOG_DEBUG, "worker", "%llu outputs between cells were dropped",
                  (unsigned long long)guest->dialogue.dropped);
@@ -190,11 +194,29 @@ static void on_reply(void *user, json_t *reply, const char *error)
     }
 }
 
+static void on_forkable(void *user, const char *refusal)
+{
+    kiln_guest *guest = user;
+    if (guest->fork != NULL) { /* else it was given up */
+        kiln_fork_forkable(guest->fork, refusal);
+    }
+}
+
+static void on_forked(void *user, int32_t pid, const char *error)
+{
+    kiln_guest *guest = user;
+    if (guest->fork != NULL) {
+        kiln_fork_forked(guest->fork, pid, error);
+    }
+}
+
 static const kiln_dialogue_callbacks dialogue_callbacks = {
     .on_event = on_event,
     .on_done = on_done,
     .on_analysis = on_analysis,
     .on_reply = on_reply,
+    .on_forkable = on_forkable,
+    .on_forked = on_forked,
     .on_broken = on_broken,
 };
 
@@ -292,6 +314,9 @@ static void on_socket(void *user, int events)
     }
     if ((events & UV_READABLE) != 0) {
         read_frames(guest);
+    }
+    if (guest->fork != NULL) {
+        kiln_fork_progress(guest->fork);
     }
     kiln_run_unref(&guest->run);
 }
@@ -399,28 +424,26 @@ void kiln_guest_kill(kiln_guest *guest)
     kiln_run_kill(&guest->run);
 }
 
-int kiln_guest_start(kiln_sandbox *sandbox, const kiln_limits *limits,
-                     const kiln_guest_callbacks *callbacks, void *user, kiln_guest **guest,
-                     kiln_error *err)
+static kiln_guest *make(kiln_sandbox *sandbox, const kiln_limits *limits,
+                        const kiln_guest_callbacks *callbacks, void *user, int *theirs,
+                        kiln_error *err)
 {
     int pair[2];
-    kiln_control_run head = {.argc = 0};
-    auto_buffer kiln_buffer payload = KILN_BUFFER_INIT;
-    auto_close int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    auto_free kiln_guest *made = calloc(1, sizeof(*made));
-    if (made == NULL || kiln_buffer_append(&payload, &head, sizeof(head)) < 0) {
-        return kiln_error_errno(err, ENOMEM, "worker");
+    kiln_guest *made = calloc(1, sizeof(*made));
+    if (made == NULL) {
+        kiln_error_errno(err, ENOMEM, "worker");
+        return NULL;
     }
-    if (null < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-        return kiln_error_errno(err, errno, "worker: frame socket");
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+        kiln_error_errno(err, errno, "worker: frame socket");
+        free(made);
+        return NULL;
     }
-    auto_close int ours = pair[0];
-    auto_close int theirs = pair[1];
     /* A worker lives over many cells: its clocks are those of a cell. */
-    kiln_limits life = limits != NULL ? *limits : sandbox->limits;
-    made->cpu_limit_ms = life.cpu_ms;
-    life.cpu_ms = 0;
-    life.timeout_ms = 0;
+    made->run.limits = limits != NULL ? *limits : sandbox->limits;
+    made->cpu_limit_ms = made->run.limits.cpu_ms;
+    made->run.limits.cpu_ms = 0;
+    made->run.limits.timeout_ms = 0;
     made->callbacks = *callbacks;
     made->user = user;
     made->dialogue.callbacks = &dialogue_callbacks;
@@ -432,17 +455,109 @@ int kiln_guest_start(kiln_sandbox *sandbox, const kiln_limits *limits,
     made->run.on_swept = on_swept;
     made->run.on_exit = on_exit_;
     made->run.release = release;
-    made->poll = kiln_poll_new(sandbox->zygote->loop, ours, UV_READABLE, on_socket, made);
+    made->socket = pair[0];
+    *theirs = pair[1];
+    made->poll =
+        kiln_poll_new(sandbox->zygote->loop, made->socket, UV_READABLE, on_socket, made);
     if (made->poll == NULL) {
-        return kiln_error_errno(err, ENOMEM, "worker");
+        kiln_error_errno(err, ENOMEM, "worker");
+        close(pair[0]);
+        close(kiln_steal_fd(theirs));
+        free(made);
+        return NULL;
     }
+    return made;
+}
+
+static void unmake(kiln_guest *guest)
+{
+    close_socket(guest);
+    release(&guest->run);
+}
+
+int kiln_guest_start(kiln_sandbox *sandbox, const kiln_limits *limits,
+                     const kiln_guest_callbacks *callbacks, void *user, kiln_guest **guest,
+                     kiln_error *err)
+{
+    kiln_control_run head = {.argc = 0};
+    auto_close int theirs = -1;
+    auto_buffer kiln_buffer payload = KILN_BUFFER_INIT;
+    auto_close int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (null < 0 || kiln_buffer_append(&payload, &head, sizeof(head)) < 0) {
+        return kiln_error_errno(err, null < 0 ? errno : ENOMEM, "worker");
+    }
+    kiln_guest *made = make(sandbox, limits, callbacks, user, &theirs, err);
+    if (made == NULL) {
+        return err->code;
+    }
+    const kiln_limits life = made->run.limits;
     int rc = kiln_run_start(&made->run, sandbox, KILN_CONTROL_RUN_WORKER, &life, &payload, null,
                             theirs, err);
     if (rc < 0) {
-        kiln_poll_free(&made->poll);
+        unmake(made);
         return rc;
     }
-    made->socket = kiln_steal_fd(&ours);
-    *guest = kiln_steal(made);
+    *guest = made;
     return 0;
+}
+
+/* ---- for engine_branch.c */
+
+int kiln_guest_prepare(kiln_sandbox *sandbox, const kiln_limits *limits,
+                       const kiln_guest_callbacks *callbacks, void *user, int theirs[4],
+                       kiln_guest **guest, kiln_error *err)
+{
+    theirs[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    theirs[1] = theirs[2] = theirs[3] = -1;
+    if (theirs[0] < 0) {
+        return kiln_error_errno(err, errno, "worker: /dev/null");
+    }
+    kiln_guest *made = make(sandbox, limits, callbacks, user, &theirs[3], err);
+    if (made == NULL) {
+        return err->code;
+    }
+    const kiln_limits life = made->run.limits;
+    int rc = kiln_run_prepare(&made->run, sandbox, &life, theirs + 1, err);
+    if (rc < 0) {
+        unmake(made);
+        return rc;
+    }
+    *guest = made;
+    return 0;
+}
+
+void kiln_guest_discard(kiln_guest *guest)
+{
+    close_socket(guest);
+    kiln_run_discard(&guest->run);
+}
+
+kiln_run *kiln_guest_run(kiln_guest *guest)
+{
+    return &guest->run;
+}
+
+kiln_dialogue *kiln_guest_dialogue(kiln_guest *guest)
+{
+    return &guest->dialogue;
+}
+
+int kiln_guest_socket(const kiln_guest *guest)
+{
+    return guest->socket;
+}
+
+void kiln_guest_flush(kiln_guest *guest)
+{
+    write_frames(guest);
+}
+
+void kiln_guest_set_fork(kiln_guest *guest, kiln_fork *fork)
+{
+    guest->fork = fork;
+}
+
+kiln_fork *kiln_guest_fork_of(const kiln_guest *guest)
+{
+    return guest->fork;
 }

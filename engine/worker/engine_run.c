@@ -420,6 +420,36 @@ static int start(kiln_run *run, kiln_sandbox *sandbox, kiln_control_type type,
     return rc < 0 ? kiln_error_errno(err, rc, "spawn: asking the supervisor") : 0;
 }
 
+int kiln_run_prepare(kiln_run *run, kiln_sandbox *sandbox, const kiln_limits *limits,
+                     int theirs[2], kiln_error *err)
+{
+    run->references = 1;
+    run->limits = *limits;
+    run->streams[0].fd = run->streams[1].fd = -1;
+    theirs[0] = theirs[1] = -1;
+    int rc = make_streams(run, sandbox->zygote->loop, theirs, err);
+    if (rc < 0) {
+        stop_waiting(run);
+    }
+    return rc;
+}
+
+void kiln_run_attach(kiln_run *run, kiln_sandbox *sandbox, uint32_t id)
+{
+    run->id = id;
+    run->started_ns = uv_hrtime();
+    kiln_sandbox_usage(sandbox, &run->before);
+    run->fullness = fullness(sandbox);
+    run->sandbox = sandbox;
+    sandbox->run = run;
+}
+
+void kiln_run_discard(kiln_run *run)
+{
+    stop_waiting(run);
+    kiln_run_unref(run);
+}
+
 int kiln_run_start(kiln_run *run, kiln_sandbox *sandbox, kiln_control_type type,
                    const kiln_limits *limits, kiln_buffer *payload, int stdin_fd, int frame_fd,
                    kiln_error *err)

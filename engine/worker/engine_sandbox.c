@@ -74,6 +74,21 @@ static void close_control(kiln_sandbox *sandbox)
     close_fd(&sandbox->peer);
 }
 
+static void await_end(kiln_sandbox *sandbox);
+
+/* The last that is nested in a closed one takes it along. */
+static void leave_outer(kiln_sandbox *sandbox)
+{
+    kiln_sandbox *outer = kiln_steal(sandbox->outer);
+    if (outer == NULL) {
+        return;
+    }
+    if (--outer->nested == 0 && outer->closed && outer->zygote != NULL) {
+        await_end(outer);
+    }
+    sandbox_unref(outer);
+}
+
 void kiln_sandbox_bury(kiln_sandbox *sandbox)
 {
     kiln_zygote *zygote = sandbox->zygote;
@@ -93,6 +108,10 @@ void kiln_sandbox_bury(kiln_sandbox *sandbox)
     if (sandbox->has_index) {
         release_index(sandbox->index);
     }
+    for (int i = 0; i < KILN_BRANCH_SPACES; i++) {
+        close_fd(&sandbox->spaces[i]);
+    }
+    leave_outer(sandbox);
     *(sandbox->previous != NULL ? &sandbox->previous->next : &zygote->sandboxes) =
         sandbox->next;
     *(sandbox->next != NULL ? &sandbox->next->previous : &zygote->last_sandbox) =
@@ -110,6 +129,9 @@ static void on_supervisor_gone(void *user, int events)
 /* Closed, and the supervisor's pidfd is known: its end is the end of all. */
 static void await_end(kiln_sandbox *sandbox)
 {
+    if (sandbox->pidfd_poll != NULL) {
+        return;
+    }
     close_control(sandbox);
     pidfd_send_signal(sandbox->pidfd, SIGKILL, NULL, 0);
     sandbox->pidfd_poll = kiln_poll_new(sandbox->zygote->loop, sandbox->pidfd, UV_READABLE,
@@ -142,8 +164,10 @@ void kiln_sandbox_fail(kiln_sandbox *sandbox, const char *why)
     if (sandbox->closed) {
         if (sandbox->pidfd < 0) {
             kiln_sandbox_bury(sandbox);
+        } else {
+            await_end(sandbox);
         }
-        return; /* else its pidfd is waited for */
+        return;
     }
     if (sandbox->state == KILN_SANDBOX_DEAD) {
         return;
@@ -157,6 +181,7 @@ void kiln_sandbox_fail(kiln_sandbox *sandbox, const char *why)
     }
     sandbox->references++;
     report_ready(sandbox, -1, &err);
+    kiln_fork_abandon(sandbox, err.text);
     if (sandbox->run != NULL) {
         kiln_run_lost(sandbox->run, err.text);
     }
@@ -169,8 +194,9 @@ void kiln_sandbox_fail(kiln_sandbox *sandbox, const char *why)
 
 static void on_ready(kiln_sandbox *sandbox, kiln_control_message *message)
 {
-    bool proxy = sandbox->zygote->policy.network == KILN_NETWORK_PROXY;
-    if (message->fd_count != (proxy ? 3 : 2)) {
+    bool nested = sandbox->outer != NULL;
+    bool proxy = !nested && sandbox->zygote->policy.network == KILN_NETWORK_PROXY;
+    if (message->fd_count != (nested ? 2 + KILN_BRANCH_SPACES : proxy ? 3 : 2)) {
         kiln_sandbox_fail(sandbox, "the sandbox's supervisor sent what it should not");
         return;
     }
@@ -183,6 +209,9 @@ static void on_ready(kiln_sandbox *sandbox, kiln_control_message *message)
     sandbox->root_fd = kiln_steal_fd(&message->fds[0]);
     if (proxy) {
         sandbox->listener = kiln_steal_fd(&message->fds[2]);
+    }
+    for (int i = 0; nested && i < KILN_BRANCH_SPACES; i++) {
+        sandbox->spaces[i] = kiln_steal_fd(&message->fds[2 + i]);
     }
     sandbox->state = KILN_SANDBOX_READY;
     report_ready(sandbox, sandbox->root_fd, NULL);
@@ -205,6 +234,9 @@ static void on_message(kiln_sandbox *sandbox, kiln_control_message *message)
     } else if (message->type == KILN_CONTROL_ADJUSTED && sandbox->adjusted != NULL) {
         kiln_error_set(&err, EINVAL, "%.*s", (int)message->length, message->payload);
         report_adjusted(sandbox, message->length > 0 ? &err : NULL);
+    } else if (message->type == KILN_CONTROL_COPIED || message->type == KILN_CONTROL_SETTLED ||
+               message->type == KILN_CONTROL_ADOPTED || message->type == KILN_CONTROL_HELD) {
+        kiln_fork_message(sandbox, message);
     } else if (message->type == KILN_CONTROL_FAILED) {
         kiln_error_set(&err, ECANCELED, "%.*s", (int)message->length, message->payload);
         kiln_sandbox_fail(sandbox, err.text);
@@ -254,6 +286,7 @@ int kiln_sandbox_request(kiln_sandbox *sandbox)
         .index = sandbox->index,
         .disk = disk_size(&sandbox->limits),
         .files = sandbox->limits.files,
+        .nested = sandbox->outer != NULL,
     };
     int fds[KILN_CONTROL_FDS] = {sandbox->peer};
     int count = 1;
@@ -267,8 +300,9 @@ int kiln_sandbox_request(kiln_sandbox *sandbox)
             fds[count++] = procs[i];
         }
     }
-    int rc = kiln_control_send(zygote->control, KILN_CONTROL_OPEN, 0, &session, sizeof(session),
-                               fds, count, MSG_DONTWAIT);
+    int rc = kiln_control_send(session.nested ? sandbox->outer->control : zygote->control,
+                               session.nested ? KILN_CONTROL_NEST : KILN_CONTROL_OPEN, 0,
+                               &session, sizeof(session), fds, count, MSG_DONTWAIT);
     if (rc < 0) {
         return rc;
     }
@@ -307,20 +341,67 @@ static int make_cgroup(kiln_sandbox *sandbox, kiln_error *err)
     return 0;
 }
 
-int kiln_sandbox_open(kiln_zygote *zygote, const char *name, const kiln_limits *limits,
-                      void (*ready)(void *user, int root_fd, const kiln_error *err), void *user,
-                      kiln_sandbox **sandbox, kiln_error *err)
+static int connect_supervisor(kiln_sandbox *sandbox, kiln_error *err)
 {
     int pair[2];
-    int rc = kiln_zygote_revive(zygote, err);
-    if (rc < 0) {
-        return rc;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        return kiln_error_errno(err, errno, "sandbox: socketpair");
     }
+    sandbox->control = pair[0];
+    sandbox->peer = pair[1];
+    sandbox->control_poll = kiln_poll_new(sandbox->zygote->loop, sandbox->control, UV_READABLE,
+                                          on_control, sandbox);
+    return sandbox->control_poll == NULL ? kiln_error_errno(err, ENOMEM, "sandbox") : 0;
+}
+
+/* A nested one is the same user, and has its number while it lives. */
+static int identify(kiln_sandbox *sandbox, kiln_sandbox *outer, kiln_error *err)
+{
+    if (outer != NULL) {
+        sandbox->outer = outer;
+        sandbox->index = outer->index;
+        outer->nested++;
+        outer->references++;
+        return 0;
+    }
+    int rc = take_index(&sandbox->zygote->policy, &sandbox->index);
+    if (rc < 0) {
+        return kiln_error_set(err, rc,
+                              "sandbox: every uid of the range is in use; widen [sandbox] "
+                              "uids or close sessions");
+    }
+    sandbox->has_index = true;
+    return 0;
+}
+
+static int ask_for(kiln_sandbox *sandbox, bool queued, kiln_error *err)
+{
+    kiln_zygote *zygote = sandbox->zygote;
+    if (sandbox->outer == NULL && (zygote->state != KILN_ZYGOTE_READY || queued)) {
+        return 0; /* later */
+    }
+    int rc = kiln_sandbox_request(sandbox);
+    if (rc == -EAGAIN && sandbox->outer == NULL) {
+        kiln_poll_events(zygote->control_poll, UV_READABLE | UV_WRITABLE);
+        return 0;
+    }
+    /* Those two: the other end's death will be seen and tells ready() why. */
+    return rc == -EPIPE || rc == -ECONNRESET
+               ? 0
+               : (rc < 0 ? kiln_error_errno(err, rc, "sandbox: asking the worker process") : 0);
+}
+
+static int open_sandbox(kiln_zygote *zygote, kiln_sandbox *outer, const char *name,
+                        const kiln_limits *limits,
+                        void (*ready)(void *user, int root_fd, const kiln_error *err),
+                        void *user, kiln_sandbox **sandbox, kiln_error *err)
+{
     kiln_sandbox *made = calloc(1, sizeof(*made));
     if (made == NULL) {
         return kiln_error_errno(err, ENOMEM, "sandbox");
     }
     made->control = made->peer = made->pidfd = made->root_fd = made->listener = -1;
+    memset(made->spaces, 0xff, sizeof(made->spaces)); /* -1 */
     made->limits = *limits;
     made->ready = ready;
     made->user = user;
@@ -328,50 +409,41 @@ int kiln_sandbox_open(kiln_zygote *zygote, const char *name, const kiln_limits *
         zygote->last_sandbox != NULL && zygote->last_sandbox->state == KILN_SANDBOX_PENDING;
     link_last(zygote, made);
     made->name = strdup(name);
-    if (made->name == NULL) {
-        rc = kiln_error_errno(err, ENOMEM, "sandbox");
-        goto failed;
+    int rc = made->name == NULL ? kiln_error_errno(err, ENOMEM, "sandbox")
+                                : identify(made, outer, err);
+    if (rc == 0) {
+        rc = make_cgroup(made, err);
     }
-    rc = take_index(&zygote->policy, &made->index);
+    if (rc == 0) {
+        rc = connect_supervisor(made, err);
+    }
+    if (rc == 0) {
+        rc = ask_for(made, queued, err);
+    }
     if (rc < 0) {
-        kiln_error_set(err, rc,
-                       "sandbox: every uid of the range is in use; widen [sandbox] "
-                       "uids or close sessions");
-        goto failed;
-    }
-    made->has_index = true;
-    rc = make_cgroup(made, err);
-    if (rc < 0) {
-        goto failed;
-    }
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-        rc = kiln_error_errno(err, errno, "sandbox: socketpair");
-        goto failed;
-    }
-    made->control = pair[0];
-    made->peer = pair[1];
-    made->control_poll =
-        kiln_poll_new(zygote->loop, made->control, UV_READABLE, on_control, made);
-    if (made->control_poll == NULL) {
-        rc = kiln_error_errno(err, ENOMEM, "sandbox");
-        goto failed;
-    }
-    if (zygote->state == KILN_ZYGOTE_READY && !queued) {
-        rc = kiln_sandbox_request(made);
-        if (rc == -EAGAIN) {
-            kiln_poll_events(zygote->control_poll, UV_READABLE | UV_WRITABLE);
-        } else if (rc < 0 && rc != -EPIPE && rc != -ECONNRESET) {
-            /* Those two: the zygote's end will be seen and tells ready() why. */
-            kiln_error_errno(err, rc, "sandbox: asking the worker process");
-            goto failed;
-        }
+        kiln_sandbox_bury(made);
+        return rc;
     }
     *sandbox = made;
     return 0;
+}
 
-failed:
-    kiln_sandbox_bury(made);
-    return rc;
+int kiln_sandbox_open(kiln_zygote *zygote, const char *name, const kiln_limits *limits,
+                      void (*ready)(void *user, int root_fd, const kiln_error *err), void *user,
+                      kiln_sandbox **sandbox, kiln_error *err)
+{
+    int rc = kiln_zygote_revive(zygote, err);
+    return rc < 0 ? rc : open_sandbox(zygote, NULL, name, limits, ready, user, sandbox, err);
+}
+
+int kiln_sandbox_open_nested(kiln_sandbox *outer, const char *name, const kiln_limits *limits,
+                             void (*ready)(void *user, int root_fd, const kiln_error *err),
+                             void *user, kiln_sandbox **sandbox, kiln_error *err)
+{
+    if (outer->state != KILN_SANDBOX_READY || outer->closed) {
+        return kiln_error_set(err, EPIPE, "branch: the session's sandbox has ended");
+    }
+    return open_sandbox(outer->zygote, outer, name, limits, ready, user, sandbox, err);
 }
 
 /* ---- handing one on */
@@ -472,13 +544,17 @@ void kiln_sandbox_close(kiln_sandbox *sandbox)
     sandbox->lost = NULL;
     sandbox->adjusted = NULL;
     sandbox->references++;
+    kiln_fork_abandon(sandbox, "the session was closed");
     if (sandbox->run != NULL) {
         sandbox->run->killing = true;
         kiln_run_lost(sandbox->run, "the sandbox was closed");
     }
     close_fd(&sandbox->root_fd);
     close_fd(&sandbox->listener);
-    if (sandbox->pidfd >= 0) {
+    if (sandbox->pidfd >= 0 && sandbox->nested > 0 && sandbox->control >= 0) {
+        /* Branches live inside: it stays for them, with nothing of its own. */
+        kiln_sandbox_send(sandbox, KILN_CONTROL_KILL, 0, NULL, 0, NULL, 0);
+    } else if (sandbox->pidfd >= 0) {
         await_end(sandbox);
     } else if (sandbox->state == KILN_SANDBOX_OPENING) {
         /* The supervisor may be on its way: it ends when it reads this end, and its

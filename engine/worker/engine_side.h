@@ -14,6 +14,7 @@
 #include "worker/sandboxed.h"
 
 typedef struct kiln_run kiln_run;
+typedef struct kiln_fork kiln_fork; /* a worker being forked */
 
 typedef enum kiln_zygote_state {
     KILN_ZYGOTE_STARTING,
@@ -78,6 +79,9 @@ struct kiln_sandbox {
     void *adjusted_user;
     kiln_run *run;
     uint32_t last_id;
+    kiln_sandbox *outer;            /* it is nested in; referenced; NULL: in none */
+    unsigned nested;                /* how many are nested in it: it outlives its closing */
+    int spaces[KILN_BRANCH_SPACES]; /* its namespaces, when it is nested; -1 */
     struct {
         kiln_limits limits;
         double cpu_from_ms;
@@ -108,6 +112,40 @@ void kiln_sandbox_bury(kiln_sandbox *sandbox);
 /* Sends to the supervisor without blocking. */
 int kiln_sandbox_send(kiln_sandbox *sandbox, kiln_control_type type, uint32_t id,
                       const void *payload, size_t length, const int *fds, int fd_count);
+
+/* As kiln_sandbox_open, inside another: see engine_branch.c. */
+int kiln_sandbox_open_nested(kiln_sandbox *outer, const char *name, const kiln_limits *limits,
+                             void (*ready)(void *user, int root_fd, const kiln_error *err),
+                             void *user, kiln_sandbox **sandbox, kiln_error *err);
+
+/* ---- engine_guest.c, for engine_branch.c */
+
+/* A worker that something else than the supervisor starts, not attached to `sandbox` yet;
+ * theirs: 0, 1, 2 and frame socket of it, the caller's. */
+int kiln_guest_prepare(kiln_sandbox *sandbox, const kiln_limits *limits,
+                       const kiln_guest_callbacks *callbacks, void *user, int theirs[4],
+                       kiln_guest **guest, kiln_error *err);
+/* Frees one that was never attached. */
+void kiln_guest_discard(kiln_guest *guest);
+kiln_run *kiln_guest_run(kiln_guest *guest);
+struct kiln_dialogue *kiln_guest_dialogue(kiln_guest *guest);
+int kiln_guest_socket(const kiln_guest *guest);
+/* Sends what the dialogue has appended. */
+void kiln_guest_flush(kiln_guest *guest);
+/* What happens to it is told to the fork, too; NULL: no more. */
+void kiln_guest_set_fork(kiln_guest *guest, kiln_fork *fork);
+kiln_fork *kiln_guest_fork_of(const kiln_guest *guest);
+
+/* ---- engine_branch.c */
+
+void kiln_fork_forkable(kiln_fork *fork, const char *refusal);
+void kiln_fork_forked(kiln_fork *fork, int32_t pid, const char *error);
+/* One of its two workers has said something, or has ended. */
+void kiln_fork_progress(kiln_fork *fork);
+/* The sandbox is closed or has failed: forks that need it end, and tell so. */
+void kiln_fork_abandon(kiln_sandbox *sandbox, const char *why);
+/* COPIED, SETTLED, ADOPTED, HELD of any sandbox. */
+void kiln_fork_message(kiln_sandbox *sandbox, kiln_control_message *message);
 
 /* ---- engine_run.c: what programs and workers have in common */
 
@@ -153,6 +191,13 @@ struct kiln_run {
 int kiln_run_start(kiln_run *run, kiln_sandbox *sandbox, kiln_control_type type,
                    const kiln_limits *limits, kiln_buffer *payload, int stdin_fd, int frame_fd,
                    kiln_error *err);
+/* For a process that is not forked by the supervisor: the same in two steps. Makes the
+ * pipes; theirs are the caller's. The run counts as over until it is attached. */
+int kiln_run_prepare(kiln_run *run, kiln_sandbox *sandbox, const kiln_limits *limits,
+                     int theirs[2], kiln_error *err);
+void kiln_run_attach(kiln_run *run, kiln_sandbox *sandbox, uint32_t id);
+/* In place of attaching: frees it. */
+void kiln_run_discard(kiln_run *run);
 /* From now on: kills when the tree has used that much CPU time; 0: no more. Needs a
  * cgroup, without one only RLIMIT_CPU counts. 0 or -ENOMEM. */
 int kiln_run_watch_cpu(kiln_run *run, kiln_sandbox *sandbox, uint64_t limit_ms);

@@ -20,6 +20,8 @@
  *     0x05 REHEARSE packed: u32 id, u32 turn, u32 1 at the last turn, else 0. Answered by a
  *                   DONE with its id, as a cell is; see kiln_worker.rehearse
  *                   worker elsewhere; one of this machine gets SIGINT
+ *     0x08 FORK     JSON {"id":1,"snapshot":false}: make a second worker of yourself
+ *     0x09 RESUME   empty: to a snapshot, which is the worker from now on
  *   worker -> engine
  *     0x41 STDOUT   raw bytes
  *     0x04 INTERRUPT JSON {"id":1}: stop the running cell or query, if it is that one. Only to
@@ -35,9 +37,14 @@
  *     0x53 FAILED   raw text: start() failed; the worker exits
  *     0x54 REPLY    JSON {"id":1,"reply":...} or {"id":1,"error":"text"}, as
  *                   kiln_worker.query; what `reply` holds is the asker's affair
+ *     0x58 FORKABLE JSON {"id":1,"refusal":null|"why not"}
+ *     0x59 FORKED   JSON {"id":1,"pid":7,"error":null|"why"}
  *
  *   An EXECUTE is answered by any number of 0x41-0x47 and one DONE with its id, an
  *   ANALYZE by one ANALYSIS and a QUERY by one REPLY. One request at a time.
+ *   A FORK is answered by FORKABLE; without a refusal the engine then sends one byte with
+ *   descriptors (KILN_FORK_*), which is answered by FORKED, and by the fork's READY or
+ *   FAILED on its own socket.
  *   Anything else, in type, length, version, order, or shape of a DONE, ANALYSIS or
  *   REPLY, is a bad frame and ends the worker. An output of the wrong shape is left
  *   out of the result, which says so; one that comes while no cell runs is dropped.
@@ -67,6 +74,8 @@ typedef enum kiln_frame_type {
     KILN_FRAME_QUERY = 0x03,
     KILN_FRAME_INTERRUPT = 0x04,
     KILN_FRAME_REHEARSE = 0x05,
+    KILN_FRAME_FORK = 0x08,
+    KILN_FRAME_RESUME = 0x09,
     KILN_FRAME_STDOUT = 0x41,
     KILN_FRAME_STDERR = 0x42,
     KILN_FRAME_DISPLAY = 0x43,
@@ -79,7 +88,17 @@ typedef enum kiln_frame_type {
     KILN_FRAME_READY = 0x52,
     KILN_FRAME_FAILED = 0x53,
     KILN_FRAME_REPLY = 0x54,
+    KILN_FRAME_FORKABLE = 0x58,
+    KILN_FRAME_FORKED = 0x59,
 } kiln_frame_type;
+
+/* The byte that follows a FORKABLE without refusal, outside of frames, for the descriptors
+ * that go with it. */
+enum {
+    KILN_FORK_BRANCH = 'b',   /* user, mnt, ipc, pid namespace; 0, 1, 2, frame socket */
+    KILN_FORK_SNAPSHOT = 's', /* 0, 1, 2, frame socket */
+    KILN_FORK_CANCEL = 'x',
+};
 
 typedef struct kiln_frame {
     kiln_frame_type type;

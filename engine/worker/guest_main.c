@@ -187,6 +187,17 @@ void kiln_guest_emit(const kiln_event *event)
     }
 }
 
+void kiln_guest_send(unsigned type, const void *payload, size_t length)
+{
+    send_frame((kiln_frame_type)type, payload, length);
+}
+
+void kiln_guest_became(int frames)
+{
+    worker_pid = getpid();
+    frame_socket = frames;
+}
+
 void kiln_guest_refuse(int frames, const char *text)
 {
     frame_socket = frames;
@@ -433,6 +444,28 @@ static int receive_frame(kiln_buffer *input, kiln_frame *frame, size_t *used)
     }
 }
 
+/* Negative: the worker is of no more use. */
+static int serve(const kiln_worker *worker, const kiln_frame *frame)
+{
+    switch (frame->type) {
+    case KILN_FRAME_EXECUTE:
+        return run_cell(worker, frame);
+    case KILN_FRAME_ANALYZE:
+        return analyze(worker, frame);
+    case KILN_FRAME_QUERY:
+        return answer(worker, frame);
+    case KILN_FRAME_REHEARSE:
+        return rehearse(worker, frame);
+    case KILN_FRAME_FORK:
+        return kiln_guest_fork(worker, frame, frame_socket);
+    case KILN_FRAME_RESUME:
+        kiln_guest_resumed();
+        return 0;
+    default:
+        return -EPROTO;
+    }
+}
+
 int kiln_guest_main(const kiln_worker *worker, int frames)
 {
     auto_buffer kiln_buffer input = KILN_BUFFER_INIT;
@@ -453,10 +486,7 @@ int kiln_guest_main(const kiln_worker *worker, int frames)
     kiln_frame frame;
     size_t used;
     while ((rc = receive_frame(&input, &frame, &used)) == 1) {
-        rc = frame.type == KILN_FRAME_EXECUTE    ? run_cell(worker, &frame)
-             : frame.type == KILN_FRAME_QUERY    ? answer(worker, &frame)
-             : frame.type == KILN_FRAME_REHEARSE ? rehearse(worker, &frame)
-                                                 : analyze(worker, &frame);
+        rc = serve(worker, &frame);
         if (rc < 0) {
             return 1;
         }

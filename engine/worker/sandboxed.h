@@ -159,6 +159,35 @@ const char *kiln_guest_limit(const kiln_guest *guest);
  * exit->limit, or NULL; timed_out and cpu_exceeded are handed through. */
 void kiln_guest_kill(kiln_guest *guest);
 
+/* ---- a second worker with the state of a first. The first must be idle; it goes on, and
+ * runs no cell before `done`, which comes once, possibly from within: with what was made,
+ * or err. Refused, too, when its state could not be split or brought back: it has threads,
+ * shared memory, ... */
+typedef void (*kiln_fork_done)(void *user, kiln_sandbox *sandbox, kiln_guest *guest,
+                               const kiln_error *err);
+/* A worker in a session of its own, nested in the first one's, with a copy of the files:
+ * `sandbox`, to be closed by the caller. The first one's can be closed before. */
+int kiln_guest_branch(kiln_guest *guest, const char *name, const kiln_limits *limits,
+                      const kiln_guest_callbacks *callbacks, void *guest_user,
+                      kiln_fork_done done, void *user, kiln_error *err);
+/* A worker that waits beside the first one, files included, one at a time. When the first
+ * one ends the snapshot stays, until it is resumed or released. */
+int kiln_guest_snapshot(kiln_guest *guest, const kiln_limits *limits,
+                        const kiln_guest_callbacks *callbacks, void *guest_user,
+                        kiln_fork_done done, void *user, kiln_error *err);
+/* Its files become those of another sandbox, of which from_fd is the root; nothing runs in
+ * either. */
+int kiln_sandbox_copy(kiln_sandbox *sandbox, int from_fd, kiln_fork_done done, void *user,
+                      kiln_error *err);
+/* Whether it is still there. */
+bool kiln_guest_waiting(kiln_guest *snapshot);
+/* It is not needed; frees it. */
+void kiln_guest_release(kiln_sandbox *sandbox, kiln_guest *snapshot);
+/* After the first one's on_exit: the snapshot is the worker, and files are what they were.
+ * Owns `snapshot`, which `done` gives back. */
+int kiln_guest_resume(kiln_sandbox *sandbox, kiln_guest *snapshot, kiln_fork_done done,
+                      void *user, kiln_error *err);
+
 /* ---- the processes' own main functions, called by `kiln worker` */
 /* argv[1] = PLUGIN.so or "-"; the control socket is descriptor 3. Returns the exit
  * status. */

@@ -3,14 +3,12 @@
  * It never runs a user's code, and the code cannot reach it: as pid 1 with every
  * signal blocked nothing from inside its namespace has an effect on it, it is not
  * dumpable, and kiln_sandbox_lock closes its descriptors in each child. */
-#include "worker/supervisor.h"
-#include "worker/nursling.h"
 #include "worker/program.h"
+#include "worker/supervisor-t.h"
 
 #include "base/cleanup.h"
 #include "base/log.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -33,20 +31,7 @@
 #define ASAN_UNPOISON_MEMORY_REGION(start, size) ((void)(start), (void)(size))
 #endif
 
-typedef struct supervisor {
-    const kiln_zygote_context *context;
-    const kiln_sandbox_session *session;
-    int control;
-    int signals;
-    const int *cgroup_fds;
-    int cgroup_count;
-    bool running; /* a RUN was taken and its EXIT is not sent */
-    uint32_t id;
-    pid_t main_pid;         /* 0: reaped, or never was */
-    kiln_nursling nursling; /* becomes the next program */
-    kiln_control_exit exit;
-    kiln_error error; /* goes with exit.error */
-} supervisor;
+typedef kiln_supervisor supervisor;
 
 /* What a program's child needs; it shares our memory until it has executed. */
 typedef struct launch {
@@ -148,6 +133,7 @@ static void start_worker(supervisor *self, const kiln_control_run *run,
         kiln_error_set(&self->error, EPROTO, "control: malformed request");
         return;
     }
+    auto_close int handover = kiln_supervisor_expect_listener(self);
     pid_t pid = fork();
     if (pid < 0) {
         kiln_error_errno(&self->error, errno, "fork");
@@ -158,14 +144,21 @@ static void start_worker(supervisor *self, const kiln_control_run *run,
         return;
     }
     int frames = message->fds[3];
+    int listener = -1;
     kiln_sandbox_lock_spec lock = lock_spec(self, run);
-    lock.keep_fds = &frames;
-    lock.keep_count = 1;
+    lock.keep_fds = handover < 0        ? &frames
+                    : handover > frames ? (int[]){frames, handover}
+                                        : (int[]){handover, frames};
+    lock.keep_count = handover < 0 ? 1 : 2;
+    lock.listener = handover < 0 ? NULL : &listener;
     kiln_error err = KILN_ERROR_INIT;
     if (kiln_program_connect(message->fds, &err) < 0 ||
         kiln_sandbox_lock(&self->context->policy, &lock, &err) < 0) {
         kiln_guest_refuse(frames, err.text);
         _exit(127);
+    }
+    if (handover >= 0) {
+        kiln_supervisor_hand_over(handover, listener);
     }
     prctl(PR_SET_NAME, "kiln-guest");
     sigset_t mask = self->context->mask;
@@ -180,6 +173,7 @@ static void start(supervisor *self, const kiln_control_message *message)
     self->running = true;
     self->id = message->id;
     self->main_pid = 0;
+    self->main_pidfd = -1;
     self->exit = (kiln_control_exit){0};
     self->error = (kiln_error)KILN_ERROR_INIT;
     if (message->length < sizeof(run)) {
@@ -203,56 +197,12 @@ static void interrupt(const supervisor *self, uint32_t id)
     }
 }
 
-/* 0 at the end. */
-static pid_t next_process(DIR *proc)
-{
-    struct dirent *entry;
-    while ((entry = readdir(proc)) != NULL) {
-        long pid = strtol(entry->d_name, NULL, 10);
-        if (pid > 1) {
-            return (pid_t)pid;
-        }
-    }
-    return 0;
-}
-
-static void await_end(pid_t pid)
-{
-    enum { PATIENCE_MS = 200 }; /* then the engine's is nearly at its end, too */
-    auto_close int pidfd = pidfd_open(pid, 0);
-    struct pollfd end = {.fd = pidfd, .events = POLLIN};
-    if (pidfd >= 0) {
-        (void)poll(&end, 1, PATIENCE_MS);
-    }
-}
-
-/* What a cell left running, when its time was up or a limit was reached. Stopped first,
- * all at once, the main process too: what forks faster than a list is read would get
- * away. /proc is the session's own and shows each process of it, since a supervisor has
- * CAP_SYS_PTRACE there. */
 static int sweep(supervisor *self, uint32_t id)
 {
-    if (self->running && self->main_pid > 0) {
-        kill(-1, SIGSTOP);
-        DIR *proc = opendir("/proc");
-        if (proc == NULL) {
-            return -errno;
-        }
-        for (pid_t pid = next_process(proc); pid != 0; pid = next_process(proc)) {
-            if (pid != self->main_pid) {
-                kill(pid, SIGKILL);
-            }
-        }
-        rewinddir(proc);
-        for (pid_t pid = next_process(proc); pid != 0; pid = next_process(proc)) {
-            if (pid != self->main_pid) {
-                await_end(pid);
-            }
-        }
-        closedir(proc);
-        kill(self->main_pid, SIGCONT);
-    }
-    return kiln_control_send(self->control, KILN_CONTROL_SWEPT, id, NULL, 0, NULL, 0, 0);
+    int rc = self->running && self->main_pid > 0 ? kiln_supervisor_sweep(self) : 0;
+    return rc < 0
+               ? rc
+               : kiln_control_send(self->control, KILN_CONTROL_SWEPT, id, NULL, 0, NULL, 0, 0);
 }
 
 /* A session that gets a sandbox which was made ahead may have narrower limits than that. */
@@ -300,28 +250,29 @@ static int report(supervisor *self)
                              0);
 }
 
+/* The main process is gone, or there is none: so must be everything else. A fork in
+ * progress cannot escape: the kernel fails it when it finds the signal pending. */
+static int end_all(supervisor *self, bool children)
+{
+    size_t left = children ? kiln_supervisor_kill(self) : 0;
+    if (left > 0) {
+        return 100; /* SIGCHLD comes sooner */
+    }
+    return self->running && report(self) < 0 ? -2 : -1;
+}
+
 /* Takes what has ended. When the main process has, everything else is killed, and
- * when nothing is left, the end is reported. A fork in progress cannot escape: the
- * kernel fails it when it finds the signal pending. Returns poll's timeout, < -1
- * when the engine is gone. */
+ * when nothing is left, the end is reported. Returns poll's timeout, < -1 when the engine
+ * is gone. */
 static int reap(supervisor *self)
 {
     for (int count = 0; count < 1000; count++) {
         struct rusage usage;
         int status;
         pid_t pid = wait4(-1, &status, WNOHANG | __WALL, &usage);
-        if (pid < 0) { /* ECHILD: nothing is left in the namespace */
-            if (self->running && self->main_pid == 0 && report(self) < 0) {
-                return -2;
-            }
-            return -1;
-        }
-        if (pid == 0) {
-            if (self->main_pid != 0 || (!self->running && self->nursling.pid > 0)) {
-                return -1;
-            }
-            kill(-1, SIGKILL);
-            return 100; /* SIGCHLD comes sooner */
+        if (pid <= 0) { /* ECHILD: nothing is left that was forked in the namespace */
+            bool waits = pid == 0 && !self->running && self->nursling.pid > 0;
+            return self->main_pid != 0 || waits ? -1 : end_all(self, pid == 0);
         }
         self->exit.cpu_us += microseconds(&usage.ru_utime) + microseconds(&usage.ru_stime);
         uint64_t rss = (uint64_t)usage.ru_maxrss * 1024;
@@ -333,33 +284,36 @@ static int reap(supervisor *self)
             self->exit.status = status;
         } else if (pid == self->nursling.pid) {
             kiln_nursling_drop(&self->nursling);
+        } else if (pid == self->snapshot) {
+            self->snapshot = 0;
         }
     }
     return 0; /* a flood of orphans must not keep us from the engine */
 }
 
 /* Returns false when the engine is gone or not to be understood. */
-static bool obey(supervisor *self)
+static bool obey(supervisor *self, bool *any)
 {
     static kiln_control_message message;
+    bool go_on = true;
     int got = kiln_control_receive(self->control, MSG_DONTWAIT, &message);
+    *any = got > 0;
     if (got <= 0) {
         return got == -EAGAIN;
     }
     switch (message.type) {
     case KILN_CONTROL_RUN_PROGRAM:
     case KILN_CONTROL_RUN_WORKER:
-        if (self->running) {
-            kiln_control_clear(&message);
-            return false;
+        go_on = !self->running;
+        if (go_on) {
+            start(self, &message);
         }
-        start(self, &message);
         break;
     case KILN_CONTROL_NURSE:
         nurse(self, &message);
         break;
     case KILN_CONTROL_KILL:
-        kill(-1, SIGKILL);
+        kiln_supervisor_kill(self);
         break;
     case KILN_CONTROL_INTERRUPT:
         interrupt(self, message.id);
@@ -371,50 +325,108 @@ static bool obey(supervisor *self)
         }
         break;
     case KILN_CONTROL_SWEEP:
-        if (sweep(self, message.id) < 0) {
-            kiln_control_clear(&message);
-            return false;
-        }
+        go_on = sweep(self, message.id) >= 0;
         break;
+    case KILN_CONTROL_NEST: {
+        bool nested;
+        go_on = kiln_supervisor_nest(self, &message, &nested) && !nested;
+        break;
+    }
     default:
-        kiln_control_clear(&message);
-        return false;
+        go_on = kiln_supervisor_branch(self, &message);
     }
     kiln_control_clear(&message);
-    return true;
+    return go_on;
 }
 
 static int enter(supervisor *self, kiln_error *err)
 {
-    auto_close int root_fd = -1;
-    auto_close int pidfd = -1;
-    auto_close int listener = -1;
+    int fds[2 + KILN_BRANCH_SPACES] = {-1, -1, -1, -1, -1, -1};
+    int count = 2;
     sigset_t all;
     sigset_t child;
-    int rc = kiln_sandbox_enter_session(&self->context->policy, self->session, &root_fd, err);
+    int rc =
+        kiln_sandbox_enter_session(&self->context->policy, self->session, &self->root_fd, err);
     if (rc < 0) {
         return rc;
     }
     sigfillset(&all);
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
+    /* A nested one ends with its namespace: its parent is that of the outer session. */
     if (signal(SIGCHLD, SIG_DFL) == SIG_ERR || sigprocmask(SIG_SETMASK, &all, NULL) < 0 ||
-        prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) {
+        (!self->session->nested && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)) {
         return kiln_error_errno(err, errno, "signals");
     }
     self->signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
-    pidfd = pidfd_open(getpid(), 0);
-    if (self->signals < 0 || pidfd < 0) {
+    fds[0] = self->root_fd;
+    fds[1] = pidfd_open(getpid(), 0);
+    if (self->signals < 0 || fds[1] < 0) {
         return kiln_error_errno(err, errno, "pidfd and signalfd");
     }
-    bool proxy = self->context->policy.network == KILN_NETWORK_PROXY;
-    rc = proxy ? kiln_sandbox_listen(&listener, err) : 0;
-    if (rc < 0) {
-        return rc;
+    if (self->session->nested) {
+        rc = kiln_sandbox_nested_spaces(fds + count, err);
+        count += KILN_BRANCH_SPACES;
+    } else if (self->context->policy.network == KILN_NETWORK_PROXY) {
+        rc = kiln_sandbox_listen(fds + count++, err);
     }
-    rc = kiln_control_send(self->control, KILN_CONTROL_READY, 0, NULL, 0,
-                           (int[]){root_fd, pidfd, listener}, proxy ? 3 : 2, 0);
-    return rc < 0 ? kiln_error_errno(err, rc, "control") : 0;
+    if (rc == 0) {
+        rc = kiln_control_send(self->control, KILN_CONTROL_READY, 0, NULL, 0, fds, count, 0);
+        rc = rc < 0 ? kiln_error_errno(err, rc, "control") : 0;
+    }
+    for (int i = 1; i < count; i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+        }
+    }
+    return rc;
+}
+
+/* What can happen: a message, a child's end, a question, the end of a main process that
+ * is not our child. */
+static nfds_t wait_list(const supervisor *self, struct pollfd *fds)
+{
+    nfds_t count = 0;
+    fds[count++] = (struct pollfd){.fd = self->control, .events = POLLIN};
+    fds[count++] = (struct pollfd){.fd = self->signals, .events = POLLIN};
+    fds[count++] = (struct pollfd){.fd = self->main_pidfd, .events = POLLIN};
+    fds[count++] = (struct pollfd){.fd = self->handover, .events = POLLIN};
+    for (int i = 0; i < self->listener_count; i++) {
+        fds[count++] = (struct pollfd){.fd = self->listeners[i], .events = POLLIN};
+    }
+    return count;
+}
+
+/* false: the engine is gone. */
+static bool handle(supervisor *self, const struct pollfd *fds, nfds_t count)
+{
+    bool any = false;
+    if (fds[1].revents != 0) {
+        struct signalfd_siginfo ignored;
+        while (read(self->signals, &ignored, sizeof(ignored)) > 0) {
+        }
+    }
+    if (fds[0].revents != 0 && !obey(self, &any)) {
+        return false;
+    }
+    if (fds[2].revents != 0 && fds[2].fd == self->main_pidfd) {
+        kiln_supervisor_main_ended(self);
+    }
+    if (fds[3].revents != 0 && fds[3].fd == self->handover) {
+        kiln_supervisor_take_listener(self);
+    }
+    for (nfds_t i = 4; i < count; i++) {
+        if (fds[i].revents != 0) {
+            /* What the engine has sent before it let the code ask comes first. */
+            do {
+                if (!obey(self, &any)) {
+                    return false;
+                }
+            } while (any);
+            kiln_supervisor_answer(self, fds[i].fd);
+        }
+    }
+    return true;
 }
 
 int kiln_supervisor_main(const kiln_zygote_context *context,
@@ -427,6 +439,9 @@ int kiln_supervisor_main(const kiln_zygote_context *context,
         .control = control,
         .signals = -1,
         .nursling = KILN_NURSLING_INIT,
+        .root_fd = -1,
+        .main_pidfd = -1,
+        .handover = -1,
         .cgroup_fds = cgroup_fds,
         .cgroup_count = cgroup_count,
     };
@@ -438,19 +453,17 @@ int kiln_supervisor_main(const kiln_zygote_context *context,
                           0);
         return 1;
     }
-    struct pollfd fds[2] = {{.fd = control, .events = POLLIN},
-                            {.fd = self.signals, .events = POLLIN}};
     int timeout = -1;
     for (;;) {
-        if (poll(fds, 2, timeout) < 0 && errno != EINTR) {
-            return 1;
-        }
-        if (fds[1].revents != 0) {
-            struct signalfd_siginfo ignored;
-            while (read(self.signals, &ignored, sizeof(ignored)) > 0) {
+        struct pollfd fds[4 + KILN_LISTENERS_MAX];
+        nfds_t count = wait_list(&self, fds);
+        if (poll(fds, count, timeout) < 0) {
+            if (errno != EINTR) {
+                return 1;
             }
+            continue;
         }
-        if (fds[0].revents != 0 && !obey(&self)) {
+        if (!handle(&self, fds, count)) {
             return 0; /* and the kernel ends the namespace */
         }
         timeout = reap(&self);

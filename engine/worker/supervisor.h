@@ -9,6 +9,8 @@
 #include <kiln/plugin.h>
 #include <signal.h>
 
+struct kiln_frame; /* worker/frame.h */
+
 /* What every session of a zygote shares. */
 typedef struct kiln_zygote_context {
     kiln_sandbox_policy policy;
@@ -33,6 +35,17 @@ int kiln_supervisor_main(const kiln_zygote_context *context,
 /* Serves cells from the frame socket; in the worker process, confined. Returns the
  * exit status of the process. */
 int kiln_guest_main(const kiln_worker *worker, int frames);
+/* ---- guest_fork.c, and what it needs of guest_main.c */
+
+/* FORK. 0: the worker goes on; 1: this is its fork, a worker of its own; negative: it ends. */
+int kiln_guest_fork(const kiln_worker *worker, const struct kiln_frame *frame, int frames);
+/* RESUME: the files are as they were, and so must be what is open. */
+void kiln_guest_resumed(void);
+/* One frame; ends the process when nobody is there to take it. */
+void kiln_guest_send(unsigned type, const void *payload, size_t length);
+/* This process is a worker, with that socket. */
+void kiln_guest_became(int frames);
+
 /* Tells the engine that the worker cannot start (FAILED). */
 void kiln_guest_refuse(int frames, const char *text);
 /* kiln_worker_host.emit of a worker; does nothing before kiln_guest_main. */

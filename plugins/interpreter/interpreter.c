@@ -31,7 +31,7 @@ static const kiln_plugin plugin = {
     .abi_major = KILN_ABI_MAJOR,
     .abi_minor = KILN_ABI_MINOR,
     .capabilities = KILN_CAP_SESSIONS | KILN_CAP_INTERRUPT | KILN_CAP_WORKER |
-                    KILN_CAP_ANALYZE | KILN_CAP_QUERY,
+                    KILN_CAP_ANALYZE | KILN_CAP_QUERY | KILN_CAP_BRANCH,
     .name = "interpreter",
     .version = "1.0",
     .summary = "Python sessions that keep their state, with Jupyter's rich output",

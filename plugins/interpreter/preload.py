@@ -108,4 +108,5 @@ def after_fork(hooks):
     # The code's own forks run the hooks as anywhere else.
     for functions in hooks:
         os.register_at_fork(**functions)
-    del hooks[:]
+    if hooks:
+        del hooks[:]

@@ -655,6 +655,28 @@ def preload():
     gc.freeze()
 
 
+def branched():
+    """In a fork of a worker, between two cells: nothing random goes on as it does there."""
+    global _owner
+    _owner = os.getpid()
+    part("preload").after_fork(())
+
+
+def touch():
+    """What every cell does, without a trace."""
+    history = _main.__dict__.get("In")
+    length = len(history) if type(history) is list else 0
+    count, filename = _count, file_name(0)
+    execute("pass", 0, None, None, _arguments)
+    if type(history) is list:
+        del history[length:]
+    sources.pop(filename, None)
+    cache = getattr(_sys_modules.get("linecache"), "cache", None)
+    if type(cache) is dict:
+        cache.pop(filename, None)
+    globals()["_count"] = count
+
+
 def start(variables):
     """In a fresh worker, after the fork."""
     global _owner

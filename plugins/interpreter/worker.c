@@ -17,6 +17,7 @@
 
 static const kiln_worker_host *host;
 static PyObject *run_start, *run_execute, *run_analyze, *run_query; /* of session.py */
+static PyObject *run_branched, *run_touch;
 static PyObject *run_rehearsal, *run_forget;
 static PyObject *analysis;    /* owns the last answer of analyze or query */
 static unsigned failures;     /* of the runner, in a row */
@@ -146,7 +147,10 @@ static int preload(const kiln_worker_host *worker_host, const char **error)
         run_query = PyObject_GetAttrString(session, "query");
         run_rehearsal = PyObject_GetAttrString(session, "rehearsal");
         run_forget = PyObject_GetAttrString(session, "forget");
-        if (run_start && run_execute && run_analyze && run_query && run_rehearsal && run_forget)
+        run_branched = PyObject_GetAttrString(session, "branched");
+        run_touch = PyObject_GetAttrString(session, "touch");
+        if (run_start && run_execute && run_analyze && run_query && run_rehearsal &&
+            run_forget && run_branched && run_touch)
             loaded = PyObject_CallMethod(session, "preload", NULL);
     }
     Py_XDECREF(channel);
@@ -268,6 +272,34 @@ static void read_verdict(PyObject *result, const kiln_cell *cell, kiln_verdict *
     }
     if (PyErr_Occurred())
         escaped(cell, verdict);
+}
+
+/* Calls a function of the runner's, between two cells. */
+static int call(PyObject *function, const char *name)
+{
+    PyObject *done = PyObject_CallNoArgs(function);
+    Py_XDECREF(done);
+    if (!done)
+        log_exception(name);
+    return done ? 0 : -1;
+}
+
+static int branched(void)
+{
+    PyEval_RestoreThread(thread);
+    PyOS_AfterFork_Child();
+    kiln_channel_start();
+    int rc = call(run_branched, "branched");
+    thread = PyEval_SaveThread();
+    return rc;
+}
+
+static int touch(void)
+{
+    PyEval_RestoreThread(thread);
+    int rc = call(run_touch, "touch");
+    thread = PyEval_SaveThread();
+    return rc;
 }
 
 static int execute(const kiln_cell *cell, kiln_verdict *verdict)
@@ -408,8 +440,10 @@ static const kiln_worker worker = {
     .start = start,
     .execute = execute,
     .analyze = analyze,
+    .branched = branched,
     .rehearse = rehearse,
     .query = query,
+    .touch = touch,
 };
 
 KILN_WORKER(worker)

@@ -29,6 +29,10 @@ static const struct {
     {0x51, true, false, KILN_FRAME_TO_ENGINE_MAX},
     {0x52, true, true, 0},
     {0x53, true, true, 4096},
+    {0x08, false, false, 64},
+    {0x09, false, true, 0},
+    {0x58, true, false, 4096},
+    {0x59, true, false, 4096},
 };
 
 static int find(unsigned type, bool to_engine)

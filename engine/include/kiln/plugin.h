@@ -139,6 +139,7 @@ typedef struct kiln_input {
                                        are there already when a backend sees this */
     uint64_t execution_count;       /* 1 for the first of the session */
     kiln_limits limits;
+    bool transaction; /* since 1.1: what fails is undone; the engine sees to it */
 } kiln_input;
 
 /* --------------------------------------------------------------------- host */
@@ -417,6 +418,17 @@ typedef struct kiln_worker {
      * -ENOTSUP: no such query; another negative errno: *json may be why, one line of
      * text. *json is valid until the next call. What is emitted meanwhile is dropped. */
     int (*query)(const char *name, const char *arguments, size_t length, const char **json);
+
+    /* In a fork of a worker between two cells, which has its state and goes on by itself:
+     * a branch, or what a failed transaction returns to. The fork has one thread; files
+     * that were open are open again, at the same place; what else was open is not, in a
+     * branch. As after fork(2): locks, process ids, random numbers. 0, or negative: the
+     * fork ends. Without it sessions are not forked. */
+    int (*branched)(void);
+    /* Optional. Does what every cell does, and leaves no trace in the state. In a worker
+     * that has been forked: memory that is shared is copied when it is written to, better
+     * while nobody waits. */
+    int (*touch)(void);
 } kiln_worker;
 
 /* ------------------------------------------------------------------- plugin */
@@ -430,6 +442,8 @@ enum kiln_capability {
     KILN_CAP_ANALYZE = 1 << 4,   /* requires a worker with analyze */
     KILN_CAP_PLAN = 1 << 5,      /* runs nothing: no sandbox is made for its sessions */
     KILN_CAP_QUERY = 1 << 6,     /* since 1.1: requires query, or a worker with query */
+    KILN_CAP_BRANCH = 1 << 8,    /* since 1.1: its sessions can be branched, and cells undone:
+                                    requires a worker with branched */
     KILN_CAP_FILES = 1 << 7,     /* since 1.1: runs code in a place and a file system of its
                                     own, no sandbox is made: requires session_open,
                                     session_close, session_prepare and kill */

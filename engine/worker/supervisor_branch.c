@@ -1,0 +1,600 @@
+/* supervisor_branch.c - a supervisor's part in branches and snapshots.
+ *
+ * A branch: this supervisor makes a second one, nested inside its session (NEST). That one
+ * copies the files (COPY), since only it can make some that belong to its user namespace;
+ * this one lets one process of the session go there (ARM), which the worker's fork does.
+ * That is untrusted code with capabilities over the nested session for some hundred
+ * microseconds; nothing is taken on its word. Once no process outside has any left
+ * (SETTLE), the nested supervisor stops what it finds with itself, which must be one process
+ * that has given up everything (ADOPT).
+ *
+ * A snapshot: a fork of the worker that waits beside it, and a copy of the files where
+ * code cannot reach (HOLD). When the worker ends, everything but the snapshot is killed,
+ * and it takes the worker's place, the files as they were (ADOPT); or it ends (RELEASE). */
+#include "worker/supervisor-t.h"
+
+#include "base/cleanup.h"
+#include "files/mirror.h"
+#include "worker/processes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    STOP_MS = 500,     /* for processes to stop, which they do at their next system call */
+    PATIENCE_MS = 200, /* for one to end that was killed */
+    SETTLE_PASSES = 1000,
+};
+
+static const char *const folders[] = {"work", "code", "tmp", "shm"};
+enum { FOLDERS = sizeof(folders) / sizeof(folders[0]) };
+
+/* ---- killing what is ours */
+
+static bool is_ours(const kiln_supervisor *self, const kiln_process_facts *facts)
+{
+    return facts->own && facts->pid != self->snapshot;
+}
+
+static size_t kill_listed(const kiln_supervisor *self)
+{
+    kiln_process_list list;
+    kiln_process_facts facts;
+    size_t left = 0;
+    if (kiln_processes_begin(&list) < 0) {
+        kill(-1, SIGKILL); /* rather too many than too few */
+        return 1;
+    }
+    while (kiln_processes_next(&list, &facts)) {
+        if (is_ours(self, &facts)) {
+            kill(facts.pid, SIGKILL);
+            left++;
+        }
+    }
+    kiln_processes_end(&list);
+    return left;
+}
+
+size_t kiln_supervisor_kill(const kiln_supervisor *self)
+{
+    if (!self->nesting && self->snapshot == 0) {
+        kill(-1, SIGKILL);
+        return 1;
+    }
+    if (kill_listed(self) == 0) {
+        return 0;
+    }
+    /* All at once, what is nested, too: what forks faster than a list is read would get
+     * away otherwise. */
+    kill(-1, SIGSTOP);
+    size_t left = kill_listed(self);
+    kill(-1, SIGCONT);
+    return left;
+}
+
+static void await_end(pid_t pid)
+{
+    auto_close int pidfd = pidfd_open(pid, 0);
+    struct pollfd end = {.fd = pidfd, .events = POLLIN};
+    if (pidfd >= 0) {
+        (void)poll(&end, 1, PATIENCE_MS);
+    }
+}
+
+/* What a cell left running, when its time was up or a limit was reached. */
+int kiln_supervisor_sweep(const kiln_supervisor *self)
+{
+    kiln_process_list list;
+    kiln_process_facts facts;
+    kill(-1, SIGSTOP);
+    for (int pass = 0; pass < 2; pass++) {
+        int rc = kiln_processes_begin(&list);
+        if (rc < 0) {
+            return rc;
+        }
+        while (kiln_processes_next(&list, &facts)) {
+            if (!is_ours(self, &facts) || facts.pid == self->main_pid) {
+                continue;
+            }
+            if (pass == 0) {
+                kill(facts.pid, SIGKILL);
+            } else {
+                await_end(facts.pid);
+            }
+        }
+        kiln_processes_end(&list);
+    }
+    kill(-1, SIGCONT);
+    return 0;
+}
+
+/* ---- answers */
+
+static bool answer(const kiln_supervisor *self, kiln_control_type type, uint32_t id,
+                   const kiln_error *err, int fd)
+{
+    size_t length = err->code != 0 ? strlen(err->text) : 0;
+    return kiln_control_send(self->control, type, id, err->text, length, &fd,
+                             fd >= 0 && length == 0 ? 1 : 0, 0) == 0;
+}
+
+/* ---- the listener of a worker's filter */
+
+int kiln_supervisor_expect_listener(kiln_supervisor *self)
+{
+    int pair[2];
+    if (self->context->worker->branched == NULL || self->listener_count == KILN_LISTENERS_MAX ||
+        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        return -1; /* its branches are refused */
+    }
+    if (self->handover >= 0) {
+        close(self->handover);
+    }
+    self->handover = pair[0];
+    return pair[1];
+}
+
+void kiln_supervisor_hand_over(int handover, int listener)
+{
+    if (listener >= 0) {
+        kiln_control_send(handover, KILN_CONTROL_READY, 0, NULL, 0, &listener, 1, 0);
+        close(listener);
+    }
+    close(handover);
+}
+
+void kiln_supervisor_take_listener(kiln_supervisor *self)
+{
+    static kiln_control_message message;
+    int got = kiln_control_receive(self->handover, MSG_DONTWAIT, &message);
+    if (got == -EAGAIN) {
+        return;
+    }
+    close(self->handover);
+    self->handover = -1;
+    if (got > 0) {
+        if (message.fd_count == 1 && self->listener_count < KILN_LISTENERS_MAX) {
+            self->listeners[self->listener_count++] = kiln_steal_fd(&message.fds[0]);
+        }
+        kiln_control_clear(&message);
+    }
+}
+
+void kiln_supervisor_answer(kiln_supervisor *self, int listener)
+{
+    if (kiln_setns_answer(listener, &self->permit) != -ENOENT) {
+        return;
+    }
+    for (int i = 0; i < self->listener_count; i++) {
+        if (self->listeners[i] == listener) {
+            close(listener);
+            self->listeners[i] = self->listeners[--self->listener_count];
+        }
+    }
+}
+
+/* ---- a nested session */
+
+static void drop(kiln_supervisor *self)
+{
+    for (int i = 0; i < self->listener_count; i++) {
+        close(self->listeners[i]);
+    }
+    kiln_nursling_drop(&self->nursling);
+    close(self->control);
+    close(self->signals);
+    close(self->root_fd);
+    for (int i = 0; i < self->cgroup_count; i++) {
+        close(self->cgroup_fds[i]);
+    }
+    if (self->handover >= 0) {
+        close(self->handover);
+    }
+    if (self->main_pidfd >= 0) {
+        close(self->main_pidfd);
+    }
+}
+
+bool kiln_supervisor_nest(kiln_supervisor *self, kiln_control_message *message, bool *nested)
+{
+    kiln_sandbox_session session;
+    kiln_error err = KILN_ERROR_INIT;
+    int fds[KILN_CONTROL_FDS];
+    int count = message->fd_count;
+    *nested = false;
+    if (count < 1 || message->length != sizeof(session)) {
+        return false;
+    }
+    memcpy(&session, message->payload, sizeof(session));
+    self->nesting = true;
+    int rc = kiln_sandbox_nest(&self->context->policy, self->session, nested, &err);
+    if (rc < 0) {
+        kiln_control_send(message->fds[0], KILN_CONTROL_FAILED, 0, err.text, strlen(err.text),
+                          NULL, 0, 0);
+        return !*nested;
+    }
+    if (*nested) {
+        const kiln_zygote_context *context = self->context;
+        for (int i = 0; i < count; i++) {
+            fds[i] = kiln_steal_fd(&message->fds[i]);
+        }
+        drop(self);
+        kiln_supervisor_main(context, &session, fds[0], fds + 1, count - 1);
+    }
+    return true;
+}
+
+static bool open_folder(int root, const char *name, int *folder, kiln_error *err)
+{
+    *folder = openat(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (*folder < 0) {
+        kiln_error_errno(err, errno, "files: %s", name);
+    }
+    return *folder >= 0;
+}
+
+/* A folder of ours in a session's root, where code has no right. */
+static int private_folder(int root, const char *name, kiln_error *err)
+{
+    if (mkdirat(root, name, 0700) < 0 && errno != EEXIST) {
+        return kiln_error_errno(err, errno, "files: no room for a copy; raise [limits] disk");
+    }
+    int fd = openat(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return fd < 0 ? kiln_error_errno(err, errno, "files: %s", name) : fd;
+}
+
+/* All four folders below `from` into those below `to`, which is `root` or a folder of it. */
+static int mirror_folders(int from, int to, int root, kiln_error *err)
+{
+    auto_close int trash = private_folder(root, "trash", err);
+    int rc = trash < 0 ? trash : 0;
+    for (int i = 0; rc == 0 && i < FOLDERS; i++) {
+        auto_close int source = -1;
+        auto_close int target = -1;
+        if (!open_folder(from, folders[i], &source, err) ||
+            !open_folder(to, folders[i], &target, err)) {
+            return err->code;
+        }
+        rc = kiln_mirror(source, target, trash, err);
+    }
+    unlinkat(root, "trash", AT_REMOVEDIR);
+    return rc;
+}
+
+static bool copy(const kiln_supervisor *self, const kiln_control_message *message)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    if (message->fd_count != 1) {
+        return false;
+    }
+    mirror_folders(message->fds[0], self->root_fd, self->root_fd, &err);
+    return answer(self, KILN_CONTROL_COPIED, message->id, &err, -1);
+}
+
+/* Whoever has a capability and runs code of a user is on the way into a nested session. */
+static size_t kill_capable(void)
+{
+    kiln_process_list list;
+    kiln_process_facts facts;
+    size_t found = 0;
+    if (kiln_processes_begin(&list) < 0) {
+        return 1;
+    }
+    while (kiln_processes_next(&list, &facts)) {
+        if (facts.filtered && facts.capable && !facts.zombie) {
+            kill(facts.pid, SIGKILL);
+            found++;
+        }
+    }
+    kiln_processes_end(&list);
+    return found;
+}
+
+static bool settle(kiln_supervisor *self, uint32_t id)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    self->permit.left = 0;
+    int passes = 0;
+    while (kill_capable() > 0 && passes < SETTLE_PASSES) {
+        if (++passes == SETTLE_PASSES / 2) {
+            kill(-1, SIGSTOP); /* they fork faster than they are found */
+        }
+    }
+    if (passes >= SETTLE_PASSES / 2) {
+        kill(-1, SIGCONT);
+    }
+    if (passes == SETTLE_PASSES) {
+        kiln_error_set(&err, EPERM, "branch: its processes kept capabilities");
+    }
+    return answer(self, KILN_CONTROL_SETTLED, id, &err, -1);
+}
+
+/* ---- the one that has entered */
+
+static int refuse(kiln_error *err, const char *why)
+{
+    return kiln_error_set(err, EPERM, "branch: refused: the process that entered %s", why);
+}
+
+static int check(const kiln_supervisor *self, const kiln_process_facts *facts, kiln_error *err)
+{
+    static const char *const spaces[] = {"user", "mnt", "ipc"};
+    uid_t uid;
+    int rc = kiln_sandbox_session_uid(&self->context->policy, self->session->index, &uid, err);
+    if (rc < 0) {
+        return rc;
+    }
+    for (int i = 0; i < 4; i++) {
+        if (facts->uids[i] != uid) {
+            return refuse(err, "has another uid than the session's");
+        }
+    }
+    if (facts->capable) {
+        return refuse(err, "has kept capabilities");
+    }
+    if (!facts->no_new_privs || !facts->filtered) {
+        return refuse(err, "has no filter");
+    }
+    if (facts->threads != 1 || !facts->own) {
+        return refuse(err, "has threads, or a namespace of its own");
+    }
+    for (size_t i = 0; i < sizeof(spaces) / sizeof(spaces[0]); i++) {
+        if (!kiln_process_shares(facts->pid, spaces[i])) {
+            return refuse(err, "is not in every namespace of the branch");
+        }
+    }
+    return 0;
+}
+
+/* Reads the list of processes once; *moving: one of them can still fork. */
+static int find_only(kiln_process_facts *only, bool *moving, kiln_error *err)
+{
+    kiln_process_list list;
+    kiln_process_facts facts;
+    int count = 0;
+    int rc = kiln_processes_begin(&list);
+    if (rc < 0) {
+        return kiln_error_errno(err, rc, "branch: /proc");
+    }
+    *moving = false;
+    while (kiln_processes_next(&list, &facts)) {
+        if (!facts.zombie) { /* one that was killed on its way may wait to be reaped */
+            *only = facts;
+            *moving |= !facts.stopped;
+            count++;
+        }
+    }
+    kiln_processes_end(&list);
+    return count == 1 ? 0
+           : count == 0
+               ? kiln_error_set(err, ESRCH, "branch: nobody entered it")
+               : kiln_error_set(err, EPERM, "branch: refused: %d processes entered it, not one",
+                                count);
+}
+
+static int find_stopped(kiln_process_facts *only, kiln_error *err)
+{
+    static const struct timespec pause = {0, 200000};
+    bool moving = true;
+    for (int waited = 0; waited < STOP_MS * 5; waited++) {
+        err->code = 0;
+        kill(-1, SIGSTOP); /* an outer supervisor may have let all go on meanwhile */
+        int rc = find_only(only, &moving, err);
+        if (!moving) {
+            return rc;
+        }
+        nanosleep(&pause, NULL);
+    }
+    return kiln_error_set(err, ETIMEDOUT, "branch: refused: its process does not stop");
+}
+
+static int adopt_entered(kiln_supervisor *self, int *pidfd, kiln_error *err)
+{
+    kiln_process_facts only = {0};
+    int rc = find_stopped(&only, err);
+    if (rc == 0) {
+        rc = check(self, &only, err);
+    }
+    if (rc == 0) {
+        *pidfd = pidfd_open(only.pid, 0);
+        rc = *pidfd < 0 ? kiln_error_errno(err, errno, "branch: pidfd") : 0;
+    }
+    if (rc < 0) {
+        kill(-1, SIGKILL);
+        return rc;
+    }
+    kill(-1, SIGCONT);
+    self->main_pid = only.pid;
+    self->main_pidfd = *pidfd;
+    return 0;
+}
+
+/* From Linux 6.15 on, once it is reaped, which our own parent does at once; elsewhere it is
+ * told as a kill. */
+static int status_of(int pidfd)
+{
+    static const struct timespec pause = {0, 200000};
+    struct {
+        uint64_t mask;
+        uint64_t cgroup;
+        uint32_t ids[11];
+        int32_t exit_code;
+        uint64_t rest[8];
+    } info;
+    enum { GET_INFO_NUMBER = 11, INFO_EXIT = 1 << 3 };
+    for (int waited = 0; waited < PATIENCE_MS * 5; waited++) {
+        memset(&info, 0, sizeof(info));
+        info.mask = INFO_EXIT;
+        if (ioctl(pidfd, _IOC(_IOC_READ | _IOC_WRITE, 0xff, GET_INFO_NUMBER, sizeof(info)),
+                  &info) < 0 &&
+            errno != ESRCH) {
+            break;
+        }
+        if ((info.mask & INFO_EXIT) != 0) {
+            return info.exit_code;
+        }
+        nanosleep(&pause, NULL);
+    }
+    return SIGKILL;
+}
+
+void kiln_supervisor_main_ended(kiln_supervisor *self)
+{
+    self->exit.status = status_of(self->main_pidfd);
+    close(self->main_pidfd);
+    self->main_pidfd = -1;
+    self->main_pid = 0;
+}
+
+/* ---- a snapshot */
+
+static int count_own(const kiln_supervisor *self, size_t *count)
+{
+    kiln_process_list list;
+    kiln_process_facts facts;
+    int rc = kiln_processes_begin(&list);
+    if (rc < 0) {
+        return rc;
+    }
+    *count = 0;
+    while (kiln_processes_next(&list, &facts)) {
+        *count += is_ours(self, &facts) && facts.pid != self->main_pid && !facts.zombie;
+    }
+    kiln_processes_end(&list);
+    return 0;
+}
+
+static int save_files(const kiln_supervisor *self, kiln_error *err)
+{
+    auto_close int saved = private_folder(self->root_fd, "saved", err);
+    if (saved < 0) {
+        return saved;
+    }
+    for (int i = 0; i < FOLDERS; i++) {
+        if (mkdirat(saved, folders[i], 0700) < 0 && errno != EEXIST) {
+            return kiln_error_errno(err, errno, "files: saving %s", folders[i]);
+        }
+    }
+    return mirror_folders(self->root_fd, saved, self->root_fd, err);
+}
+
+static int restore_files(const kiln_supervisor *self, kiln_error *err)
+{
+    auto_close int saved = private_folder(self->root_fd, "saved", err);
+    return saved < 0 ? saved : mirror_folders(saved, self->root_fd, self->root_fd, err);
+}
+
+static int hold_snapshot(kiln_supervisor *self, pid_t pid, kiln_error *err)
+{
+    kiln_process_facts facts;
+    char path[48];
+    size_t others = 0;
+    if (!self->running || self->main_pid <= 0 || self->snapshot != 0 || pid <= 1 ||
+        pid == self->main_pid || kiln_process_look(pid, &facts) < 0 || !facts.own ||
+        facts.zombie) {
+        return kiln_error_set(err, ESRCH, "snapshot: process %d is none", (int)pid);
+    }
+    self->snapshot = pid;
+    if (count_own(self, &others) < 0 || others > 0) {
+        return kiln_error_set(err, EBUSY,
+                              "%zu process%s of earlier cells still run: a transaction could "
+                              "not bring them back",
+                              others, others == 1 ? "" : "es");
+    }
+    /* Memory that runs out is to cost the cell, not what it can be undone with. */
+    snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
+    auto_close int oom = open(path, O_WRONLY | O_CLOEXEC);
+    if (oom < 0 || write(oom, "500", 3) != 3) {
+        return kiln_error_errno(err, errno, "snapshot: oom_score_adj");
+    }
+    return save_files(self, err);
+}
+
+static void release_snapshot(kiln_supervisor *self)
+{
+    if (self->snapshot != 0) {
+        kill(self->snapshot, SIGKILL); /* ours to reap: its number is not used again */
+        await_end(self->snapshot);     /* or the next one would find it running */
+        self->snapshot = 0;
+    }
+}
+
+static bool hold(kiln_supervisor *self, const kiln_control_message *message)
+{
+    kiln_control_hold what;
+    kiln_error err = KILN_ERROR_INIT;
+    if (message->length != sizeof(what)) {
+        return false;
+    }
+    memcpy(&what, message->payload, sizeof(what));
+    if (hold_snapshot(self, what.pid, &err) < 0) {
+        release_snapshot(self);
+    }
+    return answer(self, KILN_CONTROL_HELD, message->id, &err, -1);
+}
+
+static int adopt_snapshot(kiln_supervisor *self, kiln_error *err)
+{
+    if (self->snapshot == 0) {
+        return kiln_error_set(err, ESRCH, "snapshot: it has ended: code has killed it");
+    }
+    int rc = restore_files(self, err);
+    if (rc < 0) {
+        release_snapshot(self);
+        return rc;
+    }
+    self->main_pid = self->snapshot;
+    self->snapshot = 0;
+    return 0;
+}
+
+static bool adopt(kiln_supervisor *self, const kiln_control_message *message)
+{
+    kiln_control_adopt what;
+    kiln_error err = KILN_ERROR_INIT;
+    int pidfd = -1;
+    if (message->length != sizeof(what) || self->running) {
+        return false;
+    }
+    memcpy(&what, message->payload, sizeof(what));
+    self->id = message->id;
+    self->exit = (kiln_control_exit){0};
+    self->error = (kiln_error)KILN_ERROR_INIT;
+    self->main_pidfd = -1;
+    self->running =
+        (what.snapshot ? adopt_snapshot(self, &err) : adopt_entered(self, &pidfd, &err)) == 0;
+    return answer(self, KILN_CONTROL_ADOPTED, message->id, &err, pidfd);
+}
+
+bool kiln_supervisor_branch(kiln_supervisor *self, const kiln_control_message *message)
+{
+    switch (message->type) {
+    case KILN_CONTROL_COPY:
+        return copy(self, message);
+    case KILN_CONTROL_ARM:
+        kiln_setns_permit_arm(&self->permit);
+        return true;
+    case KILN_CONTROL_SETTLE:
+        return settle(self, message->id);
+    case KILN_CONTROL_ADOPT:
+        return adopt(self, message);
+    case KILN_CONTROL_HOLD:
+        return hold(self, message);
+    case KILN_CONTROL_RELEASE:
+        release_snapshot(self);
+        return true;
+    default:
+        return false;
+    }
+}
