@@ -145,8 +145,10 @@ local function arguments(group, target)
     argv[#argv + 1] = setting
   end
   if group.timeout then
+    -- Enough for what is printed before it, also where everything takes its time.
+    local number, unit = group.timeout:match("^(%d+)(%a+)$")
     argv[#argv + 1] = "--timeout"
-    argv[#argv + 1] = group.timeout
+    argv[#argv + 1] = number * (os.getenv("KILN_SANITIZE") and 3 or 1) .. unit
   end
   for _, more in ipairs(group.more or {}) do argv[#argv + 1] = more end
   for _, word in ipairs { "-o", group.dir, target } do argv[#argv + 1] = word end
