@@ -76,12 +76,16 @@ local wanted = {
 
 -- Before Landlock's ABI 6 a session has a network of its own, whose loopback is up; what
 -- it reaches there is itself. The signal to pid 1 is one that the kernel drops.
-local shares_network = tap.run({ "kiln", "check" }).out:find("shared by a zygote", 1, true)
+local checked = tap.run({ "kiln", "check" }).out
+local shares_network = checked:find("shared by a zygote", 1, true)
+local scoped = checked:find("abstract sockets, signals", 1, true) -- by Landlock
 if not shares_network then
   wanted.network.default.TCP = wanted.network.default.TCP .. "|ECONNREFUSED"
   wanted.network.listen = "done"
   wanted.network["UDP to the host's loopback"] = "done"
   wanted.network["UDP to IPv6 loopback"] = "done"
+end
+if not scoped then
   wanted.processes["kill pid 1"], wanted.processes["stop pid 1"] = "EPERM|done", "EPERM|done"
 end
 
@@ -428,6 +432,11 @@ local function one_engine(title, ...)
     tap.diag(both.out .. both.err)
   elseif tonumber(at) < tonumber(from) or tonumber(at) > tonumber(to) then
     tap.skip("the two sessions did not run at the same time on this busy machine", 3)
+  elseif title == "one network" then
+    -- Sessions that share it: Landlock's scope alone is between them.
+    for _, attempt in ipairs { "an abstract socket", "abstract datagrams" } do
+      tap.is(looked.stdout:match("look for " .. attempt .. ": (%u+)\n"), "EPERM", title .. ": " .. attempt)
+    end
   else
     local one_zygote = title == "one zygote"
     local one, other = judge_sessions(title, held, looked.stdout)
@@ -445,6 +454,12 @@ local built = tap.run { "sh", "-c", [[exec gcc -std=gnu17 -D_GNU_SOURCE -O1 -sha
 if tap.is(built.code, 0, "exec under another name") then
   one_engine("one zygote", "--set", "engine.backends=interpreter exec exec2", "--set",
     "backend exec2.plugin=" .. dir .. "/exec2.so", "--set", "policy twice.other=exec2")
+  if scoped then
+    one_engine("one network", "--set", "engine.backends=interpreter exec exec2", "--set", "sandbox.loopback=false",
+      "--set", "backend exec2.plugin=" .. dir .. "/exec2.so", "--set", "policy twice.other=exec2")
+  else
+    tap.skip("Landlock keeps no sockets apart: Linux before 6.12", 2)
+  end
 else
   tap.diag(built.err)
 end
