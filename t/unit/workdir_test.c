@@ -1,4 +1,5 @@
 /* workdir_test.c - files in and out of a directory that hostile code can change. */
+#include "files/beneath.h"
 #include "files/workdir.h"
 
 #include "base/cleanup.h"
@@ -620,6 +621,39 @@ static void output_file_gets_a_free_name(void **state)
     assert_non_null(collected(f, "figure-4.png"));
 }
 
+/* The one way by which anything of the code's is opened, by itself: none of its refusals
+ * may hang on what callers look at before. */
+static void opened_beneath_or_not_at_all(void **state)
+{
+    fixture *f = *state;
+    static const struct {
+        const char *path;
+        int expected;
+    } paths[] = {{"../code", -EXDEV},        {"inner/../../code", -EXDEV},
+                 {"/etc/passwd", -EXDEV},    {"inner/file", 0},
+                 {"link", -ELOOP},           {"folder/file", -ELOOP},
+                 {"folder/../file", -ELOOP}, {"absolute/passwd", -ELOOP},
+                 {"magic", -ELOOP}};
+    mkdirat(f->work_fd, "inner", 0755);
+    close(openat(f->work_fd, "inner/file", O_WRONLY | O_CREAT, 0644));
+    symlinkat("inner/file", f->work_fd, "link");
+    symlinkat("inner", f->work_fd, "folder");
+    symlinkat("/etc", f->work_fd, "absolute");
+    symlinkat("/proc/self/root", f->work_fd, "magic");
+    for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+        int fd = kiln_open_beneath(f->work_fd, paths[i].path, O_RDONLY, 0, false);
+        assert_int_equal(fd < 0 ? fd : 0, paths[i].expected);
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+    /* A FIFO opens at once, though nobody writes. */
+    mkfifoat(f->work_fd, "fifo", 0600);
+    int fd = kiln_open_beneath(f->work_fd, "fifo", O_RDONLY, 0, false);
+    assert_true(fd >= 0);
+    close(fd);
+}
+
 static void mime_types(void **state)
 {
     (void)state;
@@ -654,6 +688,7 @@ int main(void)
         WITH_FIXTURE(collect_survives_a_race),
         WITH_FIXTURE(work_directory_without_permissions),
         WITH_FIXTURE(output_file_gets_a_free_name),
+        WITH_FIXTURE(opened_beneath_or_not_at_all),
         cmocka_unit_test(mime_types),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
