@@ -232,6 +232,19 @@ def sessions(table, kiln, interpreter, cold_ms, arguments):
                   p99_ms=p99(series["session"]), **limits)
 
 
+def branches(table, kiln, arguments):
+    for megabytes in (50, 200, 1000):
+        series = program(arguments.build, "branch", kiln, max(arguments.runs // 2, 3), megabytes)
+        of = {name: median(values) for name, values in series.items()}
+        table.row(f"branch of {megabytes} MB, first cell answered / its own fork",
+                  of["branch"], of["fork"], at_most=2)
+        table.row(f"transactional cell, {megabytes} MB, with think time / the plain cell",
+                  of["thinking"], of["plain"])
+        table.row("the same, back to back / the plain cell", of["back_to_back"], of["plain"])
+        table.row(f"failed cell undone, {megabytes} MB / failed cell",
+                  of["rolled_back"], of["failed"])
+
+
 def pool(table, kiln, cold_ms, arguments):
     series = program(arguments.build, "pool", kiln, arguments.runs)
     warm = median(series["warm_cell"])
@@ -324,6 +337,7 @@ def main():
     step("results", results, table, kiln, interpreter, echo, peer, arguments)
     step("policies", policies, table, arguments)
     step("sessions", sessions, table, kiln, interpreter, cold_ms, arguments)
+    step("branches", branches, table, kiln, arguments)
     step("pool", pool, table, kiln, cold_ms, arguments)
     step("rates", rates, table, kiln, peer, arguments)
     step("memory", memory, table, kiln, arguments)
