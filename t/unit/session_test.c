@@ -376,20 +376,25 @@ static void hostile_objects(void **state)
         "    def __dir__(self): return ['x' * (1 << 30)]\n"
         "    def __sizeof__(self): return -1\n"
         "class Endless:\n    def __repr__(self):\n        while True: pass\n"
-        "loops, raises, exits, big = Loops(), Raises(), Exits(), Big()\nkept = 7";
+        "loops, raises, exits = Loops(), Raises(), Exits()\nkept = 7";
+    /* ASan's allocator ends a process that gets no memory. */
+    const bool no_memory = getenv("KILN_SANITIZE") == NULL;
     run(f, classes);
+    run(f, no_memory ? "big = Big()" : "pass");
     is(reply(f, "complete", code("loops.")), "took too long");
     is(reply(f, "complete", code("raises.")), "it failed: SystemExit");
     is(reply(f, "complete", code("raises.a.")), "matches\":[]");
-    is(reply(f, "complete", code("big.")), "matches\":[]");
+    is(reply(f, "complete", code("big.")), "matches\":[]"); /* none there: likewise */
     is(reply(f, "complete", code("exits.")), "\"ok\"");
     const char *variables = reply(f, "variables", json_object());
-    is(variables, "\"value\":\"<MemoryError>\"");
+    if (no_memory) {
+        is(variables, "\"value\":\"<MemoryError>\"");
+    }
     is(variables, "\"value\":\"<KeyError>\"");
     is(variables, "\"name\":\"kept\"");
     answer a = run(f, "endless = Endless(); kept");
     is(a.text, "7"); /* nothing of what queries wrote, and the state is kept */
-    assert_int_equal(a.count, 2);
+    assert_int_equal(a.count, 3);
     variables = reply(f, "variables", json_object()); /* interrupted, and goes on without it */
     is(variables, "<took too long>");
     is(variables, "\"name\":\"raises\"");
