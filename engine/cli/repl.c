@@ -356,6 +356,7 @@ static int run_with(kiln_repl *repl, kiln_config *config)
     uv_timer_init(&repl->loop, &repl->next);
     repl->next.data = repl;
     rc = kiln_engine_open(&repl->loop, config, &repl->paths, backend, &repl->engine, &err);
+    rc = rc < 0 ? rc : kiln_engine_keep_pools(repl->engine, &err); /* for :restart */
     int status = rc < 0 ? complain(&err, kiln_open_failure_status(rc)) : KILN_EXIT_OK;
     if (rc == 0) {
         auto_json json_t *backends = kiln_engine_plugins(repl->engine);
