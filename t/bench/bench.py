@@ -302,13 +302,13 @@ def main():
     parser.add_argument("--quick", action="store_true", help="fewer runs, for a first look")
     parser.add_argument("--only", default="", metavar="PART,...",
                         help="of: processes programs cells results policies sessions pool rates "
-                        "memory")
+                        "memory containers")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.runs, arguments.peer_runs = min(arguments.runs, 5), 1
     only = set(arguments.only.replace(",", " ").split())
     unknown = only - {"processes", "programs", "cells", "results", "policies", "sessions", "pool",
-                      "rates", "memory"}
+                      "rates", "memory", "containers"}
     if unknown:
         parser.error(f"--only: there is no part {', '.join(sorted(unknown))}")
     arguments.build = os.path.abspath(arguments.build)

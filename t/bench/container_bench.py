@@ -59,7 +59,7 @@ class Podman:
 
 def run(table, kiln, program, arguments):
     """`program` is bench.py's: runs a benchmark, gives its series."""
-    with tempfile.TemporaryDirectory(prefix="kiln-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="kiln-bench-", ignore_cleanup_errors=True) as folder:
         podman = Podman(arguments.build, folder)
         try:
             measure(table, kiln, program, arguments, podman, folder)

@@ -467,7 +467,16 @@ end
 local function mounts()
   local found = {}
   for line in (posix.read_file("/proc/self/mountinfo") or ""):gmatch("[^\n]+") do
-    found[line:match("^%d+ %d+ %S+ (.*)$") or line] = "mount"
+    -- Other tests run containers, whose engine mounts in its storage and names namespaces.
+    local theirs = line:find("/images/root", 1, true) or line:find(" - nsfs ", 1, true)
+    local where = line:match("/[^ ]*/kiln%-test%-[^/ ]+")
+    if where then
+      theirs = true
+      for _, mine in ipairs(directories) do
+        if where == mine then theirs = false end
+      end
+    end
+    if not theirs then found[line:match("^%d+ %d+ %S+ (.*)$") or line] = "mount" end
   end
   return found
 end
