@@ -4,8 +4,10 @@
 local tap = require("tap")
 local before = tap.snapshot()
 local bad = tap.build .. "/t/plugins/"
+local sanitized = os.getenv("KILN_SANITIZE")
+-- A sanitizer ends a process before the fault does.
+local CRASH = sanitized and "ended its process" or "died of SIGSEGV"
 
-local function check(file, ...) return tap.run { "kiln", "plugin-check", ..., file } end
 local function checked(file, words)
   local argv = { "kiln", "plugin-check", "--seed", "1" }
   for _, word in ipairs(words or {}) do argv[#argv + 1] = word end
@@ -49,9 +51,13 @@ for name, why in pairs {
 end
 fails("talkative", "exports its entry alone", "exports talkative_helper")
 fails("failing_init", "init and fini", "init failed: the moon is in the wrong house")
-fails("leaky", "init and fini a hundred times", "leaks 1")
-fails("careless", "each allocation fails once", "died of SIGSEGV")
-fails("fragile", "odd values of its options", "died of SIGSEGV")
+if sanitized then
+  tap.skip("the sanitizer's allocator does not tell what it holds", 2)
+else
+  fails("leaky", "init and fini a hundred times", "leaks 1")
+end
+fails("careless", "each allocation fails once", CRASH)
+fails("fragile", "odd values of its options", CRASH)
 fails("threaded", "init and fini", "host->log was called from a thread of its own")
 
 for what, case in pairs {
@@ -68,8 +74,8 @@ for what, case in pairs {
   fails("misbehave", case[1], case[2], { "-s", "do=" .. what })
 end
 for what, why in pairs {
-  ["preload-fails"] = "preload failed: the moon is in the wrong house", ["preload-crashes"] = "died of SIGSEGV",
-  ["start-fails"] = "start failed", ["start-crashes"] = "died of SIGSEGV", ["execute-crashes"] = "died of SIGSEGV",
+  ["preload-fails"] = "preload failed: the moon is in the wrong house", ["preload-crashes"] = CRASH,
+  ["start-fails"] = "start failed", ["start-crashes"] = CRASH, ["execute-crashes"] = CRASH,
   ["execute-exits"] = "ended its process", ["execute-fails"] = "execute of an empty cell failed", verdict = "status 4711",
 } do
   fails("bad_worker", "its worker half", why, { "-s", "do=" .. what })
