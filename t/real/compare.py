@@ -53,6 +53,7 @@ SOURCES = (  # package, which of its files, what in them needs a network
 REASONS = {
     "statsmodels-generic_mle": "%R, a magic that is not there: an error here, and in ipykernel "
                                "a line on stderr alone",
+    "sklearn-plot_bisect_kmeans": "prints __doc__, which IPython sets to a text of its own",
 }
 
 
