@@ -284,7 +284,7 @@ lint-cppcheck:
 	  --suppressions-list=.cppcheck --error-exitcode=1 -j$(JOBS) \
 	  --cppcheck-build-dir=$(BUILD)/lint/cppcheck -D__GNUC__ -D__x86_64__ -D__linux__ '-DLUA_QL(x)=x' \
 	  -DPy_RETURN_NONE='return 0' -DPy_RETURN_TRUE='return 0' -DPy_RETURN_FALSE='return 0' \
-	  -Iengine -Iengine/include engine plugins t
+	  -Iengine -Iengine/include -Iplugins/interpreter engine plugins t
 
 lint-scripts:
 	@for f in $(wildcard scripts/*.lua t/lib/*.lua) $$(grep -l '^#!.*luajit' /dev/null $(wildcard t/*.t)); \
@@ -296,7 +296,7 @@ $(BUILD)/lint/%.tidy: % $(HEADERS) .clang-tidy
 	@mkdir -p $(@D)
 	$(SAY) TIDY $<
 	$(Q)clang-tidy --quiet $< -- -std=gnu17 -D_GNU_SOURCE $(WARNINGS) -Iengine -Iengine/include \
-	  $(if $(filter engine/%,$<),,-It/unit -I$(dir $<)) $(PKG_CFLAGS) $(PYTHON_CFLAGS) -Wno-string-concatenation 2>$@.log || { cat $@.log; exit 1; }
+	  $(if $(filter engine/%,$<),,-It/unit -I$(dir $<) -Iplugins/interpreter) $(PKG_CFLAGS) $(PYTHON_CFLAGS) -Wno-string-concatenation 2>$@.log || { cat $@.log; exit 1; }
 	@touch $@
 
 # ---------------------------------------------------------------- fuzz, bench

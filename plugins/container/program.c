@@ -88,6 +88,8 @@ static size_t count(const char *const *words)
 
 static char **make_command(const char *const *words, const char *file, const char *const *more)
 {
+    static const char *const none[] = {NULL};
+    more = more != NULL ? more : none;
     size_t first = count(words), second = count(more);
     char **command = calloc(first + second + 1, sizeof(*command));
     for (size_t i = 0; command != NULL && i < first + second; i++) {

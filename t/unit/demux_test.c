@@ -1,5 +1,5 @@
 /* demux_test.c - the stream of attach and exec, in every cut. */
-#include "../../plugins/container/demux.c"
+#include "../../plugins/container/demux.c" /* NOLINT(bugprone-suspicious-include) */
 
 #include <setjmp.h>
 #include <stdarg.h>
