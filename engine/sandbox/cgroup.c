@@ -499,9 +499,13 @@ static int make_folder(kiln_cgroup *group, int i, const kiln_limits *limits, kil
         return kiln_error_errno(err, group->folders[i], "cgroup: opening %s", group->name);
     }
     kiln_cgroup_meter_open(&group->meter, group->folders[i], place->unified, place->roles);
-    int procs = openat(group->folders[i], "cgroup.procs", O_WRONLY | O_CLOEXEC);
+    /* Who enters has one thread and writes "0". By v1's list of threads the kernel then moves
+     * it at once; by cgroup.procs it takes a lock whose first taker after a while waits for
+     * an RCU grace period: 0.05 ms against 4 to 17. */
+    const char *entrance = place->unified ? "cgroup.procs" : "tasks";
+    int procs = openat(group->folders[i], entrance, O_WRONLY | O_CLOEXEC);
     if (procs < 0) {
-        return kiln_error_errno(err, errno, "cgroup: opening %s/cgroup.procs", group->name);
+        return kiln_error_errno(err, errno, "cgroup: opening %s/%s", group->name, entrance);
     }
     group->procs[group->entered++] = procs;
     return 0;

@@ -68,7 +68,7 @@ typedef struct kiln_sandbox_session {
 typedef struct kiln_sandbox_lock_spec {
     kiln_limits limits;
     uint32_t session_index;
-    const int *cgroup_fds; /* open cgroup.procs files to enter, engine-opened */
+    const int *cgroup_fds; /* from kiln_cgroup_fds, to enter while single-threaded */
     int cgroup_count;
     int landlock_fd;     /* ruleset from kiln_sandbox_landlock, or -1 */
     const int *keep_fds; /* descriptors that stay open beside 0, 1, 2; ascending */
@@ -182,7 +182,8 @@ int kiln_cgroup_init(kiln_error *err);
 int kiln_cgroup_sweep(void);
 /* A group named after this engine and `name`. NULL with *err.code 0: no cgroups. */
 kiln_cgroup *kiln_cgroup_create(const char *name, const kiln_limits *limits, kiln_error *err);
-/* Descriptors of cgroup.procs to enter by writing "0"; the group's own. */
+/* Descriptors to enter by, single-threaded, writing "0" (cgroup.procs, v1: tasks); the
+ * group's own. */
 const int *kiln_cgroup_fds(const kiln_cgroup *group, int *count);
 /* Moves a process of our pid namespace in. */
 int kiln_cgroup_move(const kiln_cgroup *group, pid_t pid, kiln_error *err);
