@@ -87,6 +87,130 @@ r = kiln("archive", "restore", "-o", "changed", path)
 tap.is(r.code, 2, "an archive that is not what its name says")
 tap.contains(r.err, "its content is not what its name says", "is refused")
 
+-- ---- a session of `kiln repl`: its cells, its state by running them again, its files as saved
+local temporary = dir .. "/tmp"
+sh("mkdir", temporary)
+local function repl(text, ...)
+  return tap.run { argv = { "kiln", "repl", ... }, stdin = text, cwd = dir, env = { TMPDIR = temporary } }
+end
+local function leaves_nothing(name)
+  tap.is(sh("ls", "-A", temporary).out, "", name .. ": nothing is left")
+end
+tap.write(dir .. "/in.txt", "given")
+r = repl([[
+:archive sessions
+:put in.txt data/in.txt
+import os, random
+os.makedirs("a/b")
+open("a/b/deep", "w").write(open("data/in.txt").read())
+open("gone", "w").write("x")
+os.remove("gone")
+if os.path.exists("again"): os.remove("data/in.txt")
+
+log = open("log", "a")
+log.write("one,"); log.flush()
+drawn = os.urandom(8).hex(); open("random", "w").write(drawn)
+os.makedirs("t/" + drawn); open("t/" + drawn + "/f", "w").write(drawn)
+os.symlink("/etc/passwd", "link")
+1/0
+x = [1, 2]
+x.append(3)
+print("seen before")
+:archive sessions
+]], "-o", "made")
+local saved = r.out:match("sessions/%x+%.tar%.gz")
+tap.contains(r.err, "session repl has run no cell", "a session without a cell is not saved")
+tap.like(r.out, "\nsessions/%x+%.tar%.gz: 15 cells, 5 files\n$", ":archive names the archive")
+tap.contains(r.err, "left out: link: is a symbolic link", "tells what it holds not")
+tap.is(sh("sha256sum", saved).out:match("%x+"), saved:match("%x%x%x%x%x%x%x%x+"), "which is named by its content")
+kiln("archive", "restore", "-o", "opened", saved)
+local files = [[
+sorted(os.path.join(p, n)[2:] for p, _, ns in os.walk(".") for n in ns if n != "link")
+]]
+r = repl("x, 'seen', drawn == open('random').read()\nlog.write('two'); log.flush(); open('log').read()\nlen(os.listdir('t'))\n" .. files .. ":archive sessions\n",
+  "--restore", saved, "-o", "made again")
+tap.is(r.code, 0, "--restore: the cell that failed before may fail again")
+tap.like(r.out, "^session repl: 15 cells run again, 5 files as they were saved\n", "says what it did, not what was seen before")
+tap.contains(r.out, "([1, 2, 3], 'seen', False)", "the state is there again; files are as saved, not as made again")
+tap.contains(r.out, "'one,two'", "a file that is the same is the one that a variable has open")
+tap.contains(r.out, "\n1\n", "what only the second run made is removed, its folder too")
+local name = sh("ls", "opened/work/t").out:match("%x+")
+tap.contains(r.out, "['a/b/deep', 'data/in.txt', 'log', 'random', 't/" .. name .. "/f']", "every file, nested, and none that was deleted")
+tap.contains(r.err, "left out: link", "and can be saved again")
+leaves_nothing("save and restore")
+kiln("archive", "restore", "-o", "opened2", (r.out:match("sessions/%x+%.tar%.gz")))
+tap.is(tap.read(dir .. "/opened2/work/random"), tap.read(dir .. "/opened/work/random"), "the second archive has the first one's files")
+r = repl("y = 1\n:restore " .. saved .. "\n:restore " .. saved .. " other\n:restore " .. saved .. " repl\nx\n:switch repl\ny\n")
+tap.contains(r.err, "session repl is in use: name a new one", "a session in use is not written over")
+tap.contains(r.err, "session repl is there already", "nor one of that name")
+tap.is(r.out, "session other: 15 cells run again, 5 files as they were saved\n[1, 2, 3]\nswitched to session repl\n1\n", ":restore into a new session")
+
+tap.write(dir .. "/opened/session.ipynb", (tap.read(dir .. "/opened/session.ipynb"):gsub("x.append%(3%)", "x.no(3)")))
+sh("tar", "-C", "opened", "-czf", "fails.tar.gz", "session.ipynb", "work")
+r = repl("x\n", "--restore", "fails.tar.gz")
+tap.is(r.code, 1, "a cell that fails where it did not")
+tap.contains(r.err, "AttributeError", "is shown")
+tap.contains(r.err, "fails.tar.gz: stopped, cell 14 of 15 failed or was stopped: session repl has the state and the files of the cells up to it",
+  "and ends it, with words")
+tap.is(r.out, "[1, 2]\n", "what was run is there")
+
+-- ---- what is no session of ours is refused whole, before anything is run
+python([[
+import tarfile, io, json
+def entry(name, data=b"", **what):
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    for key, value in what.items():
+        setattr(info, key, value)
+    return info, io.BytesIO(data)
+def session(source="print('ran')", language="python"):
+    return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": {"name": "x", "language": language},
+        "language_info": {"name": language}, "kiln": {"given": {"../../x": True, "/etc/passwd": True}}},
+        "cells": [{"cell_type": "code", "id": "a", "metadata": {}, "outputs": [], "execution_count": None, "source": source}] if source else []}).encode()
+class Zero(io.RawIOBase):
+    def read(self, n=-1): return bytes(n)
+def make(name, *entries):
+    with tarfile.open(name + ".tar.gz", "w:gz") as t:
+        for info, data in entries:
+            t.addfile(info, data)
+def ours(): return entry("session.ipynb", session())
+make("climbs", ours(), entry("work/../../climbed", b"x"))
+make("link", entry("work/l", type=tarfile.SYMTYPE, linkname="/etc"), entry("work/l/passwd", b"x"), ours())
+make("hard", ours(), entry("work/h", type=tarfile.LNKTYPE, linkname="session.ipynb"))
+make("device", ours(), entry("work/d", type=tarfile.CHRTYPE, devmajor=1, devminor=3))
+make("pipe", ours(), entry("work/p", type=tarfile.FIFOTYPE))
+make("other", ours(), entry("elsewhere", b"x"))
+make("control", ours(), entry("work/a\x1b[2Jb", b"x"))
+make("bare", entry("work/f", b"x"))
+make("empty", entry("session.ipynb", session(None)))
+make("broken", entry("session.ipynb", b"{"))
+make("bash", entry("session.ipynb", session(language="bash")))
+huge = tarfile.TarInfo("work/huge")
+huge.size = 400 << 20
+make("huge", ours(), (huge, Zero()))
+]])
+for _, case in ipairs {
+  { "climbs", "work/../../climbed: is not allowed as a name" }, { "link", "work/l: is no regular file" },
+  { "hard", "work/h: is no regular file" }, { "device", "work/d: is no regular file" }, { "pipe", "work/p: is no regular file" },
+  { "other", "it holds elsewhere" }, { "control", "it holds work/a\\x1b[2Jb" }, { "bare", "it has no session.ipynb" },
+  { "empty", "has no code cell" }, { "broken", "broken.tar.gz: session.ipynb" }, { "bash", "another language: kiln repl -l bash" },
+  { "huge", "huge.tar.gz: " }, { "garbage", "Unrecognized archive format" }, { "nowhere", "No such file" },
+} do
+  r = repl("print('went on')\n", "--restore", case[1] .. ".tar.gz")
+  tap.is(r.code, 2, case[1] .. " is refused")
+  tap.contains(r.err, case[2], "with the reason")
+  tap.like(r.err, "^kiln: [^\n]*\n$", "in one line")
+  tap.is(r.out, "", "and nothing is run")
+end
+r = repl(":restore link.tar.gz new\n:switch new\n:files\n")
+tap.contains(r.out, "opened session new\n", "a refused one leaves no session")
+bytes = tap.read(dir .. "/" .. saved)
+tap.write(dir .. "/" .. saved, bytes .. "x")
+r = repl("1\n", "--restore", saved)
+tap.is(r.code, 2, "a session that is not what its name says")
+tap.contains(r.err, "its content is not what its name says", "is refused")
+leaves_nothing("refused ones")
+
 -- ---- usage
 for _, case in ipairs { {}, { "save" }, { "restore" }, { "frob", "x" }, { "save", "nowhere" }, { "restore", "nowhere" }, { "restore", "a", "b" } } do
   r = kiln("archive", unpack(case))

@@ -20,7 +20,8 @@ static const char help[] =
     "save writes the files into DIR/SHA256.tar.gz and prints that name: the hash of what is\n"
     "in it, the same for the same names and contents. So that the output files of an\n"
     "execution, or a whole session (kiln run -o DIR NOTEBOOK: the executed notebook and all\n"
-    "that its cells made), are one file. restore writes them back into DIR, which has to be\n"
+    "that its cells made; :archive of kiln repl does it at the prompt), are one file. restore "
+    "writes them back into DIR, which has to be\n"
     "new or empty, and refuses an archive that is not what its name says; the notebook can\n"
     "then be run again with its files by -i. Archives are made and opened in a confined\n"
     "process; links, devices and names that climb are left out, and told.\n"
@@ -203,25 +204,13 @@ static int run(int argc, char **argv)
         return fputs(help, stdout) >= 0 && fflush(stdout) == 0 ? KILN_EXIT_OK
                                                                : KILN_EXIT_ENGINE;
     }
-    if (kiln_setup(o.config, o.set, &paths, &config, NULL, &status, &err) < 0) {
-        return complain(&err, status);
-    }
-    int rc = kiln_bundle_settings(config, &words);
-    kiln_config_free(config);
-    if (rc < 0) {
-        kiln_error_errno(&err, rc, "archive");
-        return complain(&err, KILN_EXIT_ENGINE);
-    }
-    o.set[o.set_count++] = words[0];
-    o.set[o.set_count++] = words[1];
-    if (kiln_setup(o.config, o.set, &paths, &config, NULL, &status, &err) < 0) {
+    if (kiln_setup_bundle(o.config, o.set, o.set_count, &paths, &config, &words, &status,
+                          &err) < 0) {
         complain(&err, status);
     } else {
         status = run_with(&o, config, &paths);
     }
-    free(words[0]);
-    free(words[1]);
-    free(words);
+    kiln_bundle_words_free(words);
     return status;
 }
 

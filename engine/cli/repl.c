@@ -22,6 +22,8 @@ static const char help[] =
     "  -l, --language LANG    \"python\" without it\n"
     "  -o, --output DIR       pictures and other output files go there; without it to a\n"
     "                         temporary folder that is named when something is in it\n"
+    "      --restore ARCHIVE  begins with a session that :archive saved: its files, and its\n"
+    "                         state by running its cells again in order (memory is not saved)\n"
     "      --timeout TIME     of one cell: 30s, 5m; never above the configured one\n"
     "      --set S.KEY=VALUE  one key of the configuration\n"
     "      --config FILE      another kiln.ini\n"
@@ -39,7 +41,7 @@ static int complain(const kiln_error *err, int status)
 
 /* ---- options */
 
-enum { OPT_CONFIG = 256, OPT_CHAIN, OPT_TIMEOUT, OPT_JSON, OPT_SET };
+enum { OPT_CONFIG = 256, OPT_CHAIN, OPT_TIMEOUT, OPT_JSON, OPT_SET, OPT_RESTORE };
 
 static const struct option long_options[] = {
     {"session", required_argument, NULL, 's'},
@@ -48,6 +50,7 @@ static const struct option long_options[] = {
     {"output", required_argument, NULL, 'o'},
     {"timeout", required_argument, NULL, OPT_TIMEOUT},
     {"set", required_argument, NULL, OPT_SET},
+    {"restore", required_argument, NULL, OPT_RESTORE},
     {"config", required_argument, NULL, OPT_CONFIG},
     {"chain", required_argument, NULL, OPT_CHAIN},
     {"json", no_argument, NULL, OPT_JSON},
@@ -55,7 +58,7 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-static int take_option(kiln_repl_options *options, int option, const char *word, size_t *sets,
+static int take_option(kiln_repl_options *options, int option, const char *word,
                        kiln_error *err)
 {
     switch (option) {
@@ -75,7 +78,10 @@ static int take_option(kiln_repl_options *options, int option, const char *word,
         options->help = true;
         return 0;
     case OPT_SET:
-        options->set[(*sets)++] = word;
+        options->set[options->set_count++] = word;
+        return 0;
+    case OPT_RESTORE:
+        options->restore = word;
         return 0;
     case OPT_CONFIG:
         options->config = word;
@@ -100,9 +106,8 @@ static int take_option(kiln_repl_options *options, int option, const char *word,
 
 static int parse(int argc, char **argv, kiln_repl_options *options, kiln_error *err)
 {
-    size_t sets = 0;
     int option;
-    options->set = calloc((size_t)argc + 1, sizeof(*options->set));
+    options->set = calloc((size_t)argc + 3, sizeof(*options->set));
     if (options->set == NULL) {
         return kiln_error_set(err, ENOMEM, "out of memory");
     }
@@ -116,7 +121,7 @@ static int parse(int argc, char **argv, kiln_repl_options *options, kiln_error *
                                                   "--help",
                                   argv[optind - 1]);
         }
-        int rc = take_option(options, option, optarg, &sets, err);
+        int rc = take_option(options, option, optarg, err);
         if (rc < 0) {
             return rc;
         }
@@ -156,6 +161,17 @@ json_t *kiln_repl_notebook(kiln_repl *repl)
     return cells;
 }
 
+json_t *kiln_repl_given(kiln_repl *repl)
+{
+    const char *id = kiln_session_id(repl->session);
+    json_t *names = json_object_get(repl->given, id);
+    if (names == NULL) {
+        names = json_object();
+        json_object_set_new(repl->given, id, names);
+    }
+    return names;
+}
+
 int kiln_repl_switch(kiln_repl *repl, const char *id, kiln_error *err)
 {
     kiln_session *session = kiln_session_find(repl->engine, id);
@@ -166,6 +182,7 @@ int kiln_repl_switch(kiln_repl *repl, const char *id, kiln_error *err)
         }
         kiln_session_hold(session, true);     /* until it is closed: idle life is not for us */
         json_object_del(repl->notebooks, id); /* of one that was closed meanwhile */
+        json_object_del(repl->given, id);
     }
     if (repl->session != session) {
         repl->session = session;
@@ -181,8 +198,10 @@ static void step(uv_timer_t *timer)
         return;
     }
     if (json_array_size(repl->queue) > 0) {
-        auto_json json_t *source = json_incref(json_array_get(repl->queue, 0));
+        auto_json json_t *cell = json_incref(json_array_get(repl->queue, 0));
+        const json_t *source = json_object_get(cell, "source");
         json_array_remove(repl->queue, 0);
+        repl->may_fail = json_is_true(json_object_get(cell, "may_fail"));
         kiln_repl_run(repl, json_string_value(source), json_string_length(source));
         return;
     }
@@ -206,6 +225,10 @@ static void on_interrupt(kiln_repl *repl)
 {
     if (repl->execution != NULL) {
         kiln_repl_interrupt(repl);
+        return;
+    }
+    if (repl->working && repl->editor != NULL) {
+        kiln_terminal_note(&repl->terminal, "the archive is not done yet");
         return;
     }
     if (repl->editor == NULL) {
@@ -280,6 +303,17 @@ static void greet(kiln_repl *repl)
     }
 }
 
+static void first_step(kiln_repl *repl)
+{
+    greet(repl);
+    if (repl->options->restore != NULL) {
+        repl->starting = true;
+        kiln_repl_restore_from(repl, repl->options->restore, NULL);
+    } else {
+        kiln_repl_next(repl);
+    }
+}
+
 /* The worker starts while the person reads the first line. */
 static void on_warm(void *user, json_t *reply, const kiln_error *err)
 {
@@ -287,8 +321,7 @@ static void on_warm(void *user, json_t *reply, const kiln_error *err)
     (void)reply, (void)err;
     repl->query = NULL;
     if (!repl->closing) {
-        greet(repl);
-        kiln_repl_next(repl);
+        first_step(repl);
     }
 }
 
@@ -300,8 +333,23 @@ static void begin(kiln_repl *repl)
                                 on_warm, repl, &repl->query, &err);
     if (rc < 0) {
         repl->answers = false;
-        greet(repl);
-        kiln_repl_next(repl);
+        first_step(repl);
+    }
+}
+
+/* A task waits on the loop by itself, which it may not do from inside a callback. */
+static void run_tasks(kiln_repl *repl)
+{
+    uv_run(&repl->loop, UV_RUN_DEFAULT);
+    while (repl->task != NULL && !repl->closing) {
+        void (*task)(kiln_repl *) = repl->task;
+        repl->task = NULL;
+        repl->working = true;
+        task(repl);
+        repl->working = false;
+        if (!repl->closing) {
+            uv_run(&repl->loop, UV_RUN_DEFAULT);
+        }
     }
 }
 
@@ -320,7 +368,7 @@ static int serve(kiln_repl *repl)
     }
     repl->colour = repl->editor != NULL && getenv("NO_COLOR") == NULL;
     begin(repl);
-    uv_run(&repl->loop, UV_RUN_DEFAULT);
+    run_tasks(repl);
     return repl->status;
 }
 
@@ -367,6 +415,7 @@ static int run_with(kiln_repl *repl, kiln_config *config)
     repl->closing = true;
     kiln_repl_read_close(repl); /* first: the terminal as it was */
     kiln_engine_close(repl->engine);
+    kiln_repl_restore_free(repl);
     kiln_repl_cells_close(repl);
     kiln_terminal_close(&repl->terminal);
     close_loop(repl);
@@ -377,8 +426,12 @@ static int run(int argc, char **argv)
 {
     kiln_error err = KILN_ERROR_INIT;
     kiln_repl_options options = {0};
-    kiln_repl repl = {.options = &options, .folder_fd = -1, .notebooks = json_object()};
+    kiln_repl repl = {.options = &options,
+                      .folder_fd = -1,
+                      .notebooks = json_object(),
+                      .given = json_object()};
     kiln_config *config;
+    char **words = NULL;
     int status;
     if (parse(argc, argv, &options, &err) < 0) {
         status = complain(&err, KILN_EXIT_USAGE);
@@ -387,13 +440,15 @@ static int run(int argc, char **argv)
         status = fflush(stdout) == 0 ? KILN_EXIT_OK : KILN_EXIT_ENGINE;
     } else {
         kiln_terminal_init(&repl.terminal);
-        status = kiln_setup(options.config, options.set, &repl.paths, &config, NULL, &status,
-                            &err) < 0
+        status = kiln_setup_bundle(options.config, options.set, options.set_count, &repl.paths,
+                                   &config, &words, &status, &err) < 0
                      ? complain(&err, status)
                      : run_with(&repl, config);
     }
     json_decref(repl.notebooks);
+    json_decref(repl.given);
     free(options.set);
+    kiln_bundle_words_free(words);
     return status;
 }
 

@@ -4,6 +4,7 @@
  *   repl_read.c      lines into cells, from a person or from a pipe
  *   repl_cell.c      a cell that runs, and how its end is told
  *   repl_commands.c  lines that begin with ":"
+ *   repl_archive.c   a whole session into one archive, and back
  *
  * One thing at a time: a line is read, or a query is in flight, or a cell runs. Whatever
  * ends calls kiln_repl_next. Thread: loop; nothing blocks it but writing to a terminal or a
@@ -15,6 +16,7 @@
 #include "cli/editor.h"
 #include "cli/terminal.h"
 #include "core/engine.h"
+#include "notebook/ipynb.h"
 
 #include <stdbool.h>
 #include <uv.h>
@@ -25,21 +27,27 @@ typedef struct kiln_repl_options {
     const char *language;
     const char *config;
     const char *chain;
-    const char *out;  /* folder for output files, or NULL: a temporary one */
-    const char **set; /* "section.key=value", NULL-terminated */
+    const char *out;     /* folder for output files, or NULL: a temporary one */
+    const char *restore; /* an archive that the session begins with, or NULL */
+    const char **set;    /* "section.key=value", NULL-terminated, with room for the bundle's */
+    size_t set_count;
     kiln_limits limits;
     bool json;
     bool help;
 } kiln_repl_options;
 
-typedef struct kiln_repl {
+typedef struct kiln_repl_restore kiln_repl_restore; /* repl_archive.c */
+
+typedef struct kiln_repl kiln_repl;
+struct kiln_repl {
     const kiln_repl_options *options;
     uv_loop_t loop;
     uv_signal_t signals[3]; /* SIGINT, SIGTERM, SIGHUP */
     kiln_paths paths;
     kiln_engine *engine;
     kiln_session *session; /* held */
-    json_t *notebooks;     /* id -> [{"source","result"}]: what :save writes */
+    json_t *notebooks;     /* id -> [cell]: what :save writes */
+    json_t *given;         /* id -> {name}: files that no cell of the notebook made */
     const char *language;
     kiln_terminal terminal;
     kiln_editor *editor; /* NULL: input is not a terminal */
@@ -59,7 +67,8 @@ typedef struct kiln_repl {
     bool answers;    /* the backend answers queries, as far as is known */
 
     /* repl_cell.c */
-    json_t *queue; /* cells of :load that are still to run */
+    json_t *queue; /* of :load, still to run: [{"source","may_fail"}] */
+    bool may_fail; /* the cell that runs, without an end to what is queued */
     kiln_execution *execution;
     char *source; /* of the cell that runs */
     unsigned interrupts;
@@ -69,11 +78,18 @@ typedef struct kiln_repl {
     int folder_fd;
     bool folder_made; /* by us: removed when it is empty */
 
+    /* repl_archive.c */
+    void (*task)(kiln_repl *repl); /* to be run outside of the loop: it has one of its own */
+    char *task_word, *task_id;
+    bool working;               /* a task runs */
+    bool starting;              /* --restore: nothing else is begun when it is refused */
+    kiln_repl_restore *restore; /* cells are run again; NULL: none is */
+
     uv_timer_t next; /* the next step, never from within the last one */
     bool leaving;    /* there are no more lines */
     bool closing;
     int status; /* exit status */
-} kiln_repl;
+};
 
 /* Whatever was going on has ended: the next line, cell, or the end. */
 void kiln_repl_next(kiln_repl *repl);
@@ -86,6 +102,8 @@ void kiln_repl_say(kiln_repl *repl, const char *format, ...)
 int kiln_repl_switch(kiln_repl *repl, const char *id, kiln_error *err);
 /* The notebook of the session; borrowed. */
 json_t *kiln_repl_notebook(kiln_repl *repl);
+/* Names of the session's files that no cell made; borrowed. */
+json_t *kiln_repl_given(kiln_repl *repl);
 
 /* ---- repl_read.c */
 int kiln_repl_read_open(kiln_repl *repl, kiln_error *err);
@@ -109,5 +127,19 @@ void kiln_repl_interrupt(kiln_repl *repl);
 void kiln_repl_command(kiln_repl *repl, const char *line);
 /* "name?" or "name??": true, and it is looked up. */
 bool kiln_repl_inspect(kiln_repl *repl, const char *line);
+/* The session's notebook, into a file. */
+int kiln_repl_write_notebook(kiln_repl *repl, const char *path, kiln_error *err);
+/* Its code cells are run next. `failed_before`: one that holds an error may fail again. */
+void kiln_repl_queue_notebook(kiln_repl *repl, const kiln_ipynb *notebook, bool failed_before);
+
+/* ---- repl_archive.c. Both end in kiln_repl_next or the end. */
+void kiln_repl_archive(kiln_repl *repl, const char *folder);
+/* `id`: a new session; NULL: the one in use, when nothing was done in it. */
+void kiln_repl_restore_from(kiln_repl *repl, const char *archive, const char *id);
+/* Adds to the request of a cell that is run again what it needs. */
+int kiln_repl_restore_inputs(kiln_repl *repl, kiln_request *request);
+/* A cell that was run again has ended, or was refused. */
+void kiln_repl_restore_ended(kiln_repl *repl, bool failed);
+void kiln_repl_restore_free(kiln_repl *repl);
 
 #endif

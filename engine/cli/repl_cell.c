@@ -33,7 +33,9 @@ static bool several_lines(const kiln_event *event)
 static void on_event(void *user, const kiln_event *event)
 {
     kiln_repl *repl = user;
-    if (repl->options->json) {
+    bool news = repl->restore == NULL || /* what is run again was seen when it was run */
+                (event->type == KILN_EVENT_ERROR && !repl->may_fail);
+    if (repl->options->json || !news) {
         return;
     }
     if (event->type == KILN_EVENT_RESULT && repl->editor != NULL) {
@@ -133,11 +135,19 @@ static void on_done(void *user, kiln_result *result)
     kiln_repl *repl = user;
     repl->execution = NULL;
     remember(repl, result);
-    tell(repl, result);
-    free(kiln_steal(repl->source));
     int status = kiln_exit_status(result, 0);
+    status = repl->may_fail ? KILN_EXIT_OK : status;
+    if (repl->restore == NULL || status != KILN_EXIT_OK) {
+        tell(repl, result);
+    }
+    free(kiln_steal(repl->source));
+    repl->may_fail = false;
     if (status != KILN_EXIT_OK && repl->editor == NULL && repl->status == KILN_EXIT_OK) {
         repl->status = status; /* of a script, the first failure counts */
+    }
+    if (repl->restore != NULL) {
+        kiln_repl_restore_ended(repl, status != KILN_EXIT_OK || repl->interrupts > 0);
+        return;
     }
     if (status != KILN_EXIT_OK && repl->queue != NULL && json_array_size(repl->queue) > 0) {
         kiln_terminal_note(&repl->terminal, ":load: stopped, cells that were not run: %zu",
@@ -147,8 +157,7 @@ static void on_done(void *user, kiln_result *result)
     kiln_repl_next(repl);
 }
 
-static int make_request(const kiln_repl *repl, const char *source, size_t length,
-                        kiln_request **out)
+static int make_request(kiln_repl *repl, const char *source, size_t length, kiln_request **out)
 {
     kiln_request *request = kiln_request_new();
     if (request == NULL) {
@@ -157,6 +166,7 @@ static int make_request(const kiln_repl *repl, const char *source, size_t length
     int rc = kiln_request_set_code(request, source, length);
     rc = rc < 0 ? rc : kiln_request_set_string(&request->language, repl->language);
     rc = rc < 0 ? rc : kiln_request_set_string(&request->backend, repl->options->backend);
+    rc = rc < 0 ? rc : kiln_repl_restore_inputs(repl, request);
     request->limits = repl->options->limits;
     if (rc < 0) {
         kiln_request_free(request);
@@ -172,7 +182,7 @@ void kiln_repl_run(kiln_repl *repl, const char *source, size_t length)
     kiln_request *request = NULL;
     const kiln_execute_options options = {
         .chain = repl->options->chain,
-        .out_fd = repl->folder_fd,
+        .out_fd = repl->restore != NULL ? -1 : repl->folder_fd,
         .out_path = repl->folder,
         .on_event = on_event,
         .on_done = on_done,
@@ -184,7 +194,7 @@ void kiln_repl_run(kiln_repl *repl, const char *source, size_t length)
     int rc = repl->source == NULL ? -ENOMEM : make_request(repl, source, length, &request);
     rc = rc < 0 ? kiln_error_errno(&err, rc, "the cell")
                 : kiln_execute(repl->session, request, &options, &repl->execution, &err);
-    if (repl->editor != NULL && repl->source != NULL) {
+    if (repl->editor != NULL && repl->source != NULL && repl->restore == NULL) {
         kiln_editor_remember(repl->editor, repl->source);
     }
     if (rc < 0) {
@@ -193,7 +203,11 @@ void kiln_repl_run(kiln_repl *repl, const char *source, size_t length)
         kiln_terminal_note(&repl->terminal, "%s", err.text);
         repl->status = repl->editor == NULL && repl->status == KILN_EXIT_OK ? KILN_EXIT_USAGE
                                                                             : repl->status;
-        kiln_repl_next(repl);
+        if (repl->restore != NULL) {
+            kiln_repl_restore_ended(repl, true);
+        } else {
+            kiln_repl_next(repl);
+        }
     }
 }
 
@@ -215,6 +229,7 @@ int kiln_repl_cells_open(kiln_repl *repl, kiln_error *err)
     const char *named = repl->options->out;
     const char *temporary = getenv("TMPDIR");
     repl->folder_fd = -1;
+    repl->queue = json_array();
     if (named != NULL) {
         repl->folder = strdup(named);
         repl->folder_made = mkdir(named, 0755) == 0;

@@ -56,9 +56,9 @@ static bool run_help(kiln_repl *repl, char **words, int count)
     for (const repl_command *command = commands; command->name != NULL; command++) {
         char left[64];
         snprintf(left, sizeof(left), ":%s %s", command->name, command->arguments);
-        kiln_repl_say(repl, "  %-24s %s\n", left, command->summary);
+        kiln_repl_say(repl, "  %-27s %s\n", left, command->summary);
     }
-    kiln_repl_say(repl, "  %-24s what a name is; NAME?? also shows its source\n", "NAME?");
+    kiln_repl_say(repl, "  %-27s what a name is; NAME?? also shows its source\n", "NAME?");
     kiln_repl_say(repl, "Tab completes, Ctrl-C stops the running cell (a second one kills it), "
                         "Ctrl-D leaves.\n");
     return false;
@@ -103,9 +103,23 @@ static bool run_switch(kiln_repl *repl, char **words, int count)
     return false;
 }
 
+/* The notebook begins anew: what is there now, its cells have not made. */
+static void give_all(kiln_repl *repl)
+{
+    kiln_error unused = KILN_ERROR_INIT;
+    auto_json json_t *files = kiln_session_files(repl->session, &unused); /* NULL: none yet */
+    size_t i;
+    json_t *file;
+    json_array_foreach(files, i, file)
+    {
+        json_object_set_new(kiln_repl_given(repl), text_of(file, "name"), json_true());
+    }
+}
+
 static bool run_restart(kiln_repl *repl, char **words, int count)
 {
     (void)words, (void)count;
+    give_all(repl);
     kiln_session_restart(repl->session);
     json_array_clear(kiln_repl_notebook(repl));
     kiln_repl_say(repl, "session %s: state is gone, files are kept\n",
@@ -125,6 +139,7 @@ static bool run_close(kiln_repl *repl, char **words, int count)
                            kiln_session_id(session));
     } else {
         json_object_del(repl->notebooks, words[0]);
+        json_object_del(repl->given, words[0]);
         kiln_session_close(session);
         kiln_repl_say(repl, "closed session %s\n", words[0]);
     }
@@ -210,6 +225,7 @@ static bool run_put(kiln_repl *repl, char **words, int count)
     if (kiln_session_file_put(repl->session, name, words[0], &err) < 0) {
         complain(repl, &err);
     } else {
+        json_object_set_new(kiln_repl_given(repl), name, json_true());
         kiln_repl_say(repl, "%s is in the session's work directory\n", name);
     }
     return false;
@@ -217,42 +233,68 @@ static bool run_put(kiln_repl *repl, char **words, int count)
 
 /* ---- notebooks */
 
+int kiln_repl_write_notebook(kiln_repl *repl, const char *path, kiln_error *err)
+{
+    bool python = strcmp(repl->language, "python") == 0;
+    auto_json json_t *root =
+        json_pack("{s:O, s:{s:{s:s, s:s, s:s}, s:{s:s}, s:{s:O}}, s:i, s:i}", "cells",
+                  kiln_repl_notebook(repl), "metadata", "kernelspec", "display_name",
+                  python ? "Python 3" : repl->language, "language", repl->language, "name",
+                  python ? "python3" : repl->language, "language_info", "name", repl->language,
+                  "kiln", "given", kiln_repl_given(repl), "nbformat", 4, "nbformat_minor", 5);
+    const kiln_ipynb notebook = {.root = root, .minor = 5};
+    return root != NULL ? kiln_ipynb_write(&notebook, path, err)
+                        : kiln_error_set(err, ENOMEM, "out of memory");
+}
+
 static bool run_save(kiln_repl *repl, char **words, int count)
 {
     kiln_error err = KILN_ERROR_INIT;
-    json_t *cells = kiln_repl_notebook(repl);
-    bool python = strcmp(repl->language, "python") == 0;
     auto_free char *path = NULL;
     (void)count;
     if (asprintf(&path, kiln_is_notebook(words[0]) ? "%s" : "%s.ipynb", words[0]) < 0) {
         path = NULL;
         return false;
     }
-    auto_json json_t *root =
-        json_pack("{s:O, s:{s:{s:s, s:s, s:s}, s:{s:s}}, s:i, s:i}", "cells", cells, "metadata",
-                  "kernelspec", "display_name", python ? "Python 3" : repl->language,
-                  "language", repl->language, "name", python ? "python3" : repl->language,
-                  "language_info", "name", repl->language, "nbformat", 4, "nbformat_minor", 5);
-    const kiln_ipynb notebook = {.root = root, .minor = 5};
-    if (root == NULL || kiln_ipynb_write(&notebook, path, &err) < 0) {
+    if (kiln_repl_write_notebook(repl, path, &err) < 0) {
         complain(repl, &err);
     } else {
-        kiln_repl_say(repl, "%s: %zu cells\n", path, json_array_size(cells));
+        kiln_repl_say(repl, "%s: %zu cells\n", path, json_array_size(kiln_repl_notebook(repl)));
     }
     return false;
+}
+
+static bool holds_error(const kiln_ipynb_cell *cell)
+{
+    size_t i;
+    json_t *output;
+    json_array_foreach(json_object_get(cell->json, "outputs"), i, output)
+    {
+        if (strcmp(text_of(output, "output_type"), "error") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void kiln_repl_queue_notebook(kiln_repl *repl, const kiln_ipynb *notebook, bool failed_before)
+{
+    for (size_t i = 0; i < notebook->count; i++) {
+        const kiln_ipynb_cell *cell = &notebook->cells[i];
+        if (!cell->skip && strspn(cell->source, " \t\r\n\f\v") != cell->source_length) {
+            json_array_append_new(repl->queue, json_pack("{s:s%, s:b}", "source", cell->source,
+                                                         cell->source_length, "may_fail",
+                                                         failed_before && holds_error(cell)));
+        }
+    }
 }
 
 static int load_notebook(kiln_repl *repl, const char *path, kiln_error *err)
 {
     kiln_ipynb *notebook;
     int rc = kiln_ipynb_read(path, &notebook, err);
-    for (size_t i = 0; rc == 0 && i < notebook->count; i++) {
-        const kiln_ipynb_cell *cell = &notebook->cells[i];
-        if (!cell->skip && strspn(cell->source, " \t\r\n\f\v") != cell->source_length) {
-            json_array_append_new(repl->queue, json_stringn(cell->source, cell->source_length));
-        }
-    }
     if (rc == 0) {
+        kiln_repl_queue_notebook(repl, notebook, false);
         kiln_ipynb_free(notebook);
     }
     return rc;
@@ -262,7 +304,9 @@ static int load_script(kiln_repl *repl, const char *path, kiln_error *err)
 {
     auto_buffer kiln_buffer code = KILN_BUFFER_INIT;
     int rc = kiln_source_read(path, "code", KILN_CODE_MAX, &code, err);
-    json_t *text = rc == 0 && code.length > 0 ? json_stringn(code.data, code.length) : NULL;
+    json_t *text = rc == 0 && code.length > 0
+                       ? json_pack("{s:s%}", "source", code.data, code.length)
+                       : NULL;
     if (rc == 0 && code.length > 0 && text == NULL) {
         return kiln_error_set(err, EINVAL, "%s: is not UTF-8", path);
     }
@@ -276,15 +320,26 @@ static bool run_load(kiln_repl *repl, char **words, int count)
 {
     kiln_error err = KILN_ERROR_INIT;
     (void)count;
-    if (repl->queue == NULL) {
-        repl->queue = json_array();
-    }
     int rc = kiln_is_notebook(words[0]) ? load_notebook(repl, words[0], &err)
                                         : load_script(repl, words[0], &err);
     if (rc < 0) {
         complain(repl, &err);
     }
     return false; /* what is queued is run before the next line is read */
+}
+
+/* ---- whole sessions */
+
+static bool run_archive(kiln_repl *repl, char **words, int count)
+{
+    kiln_repl_archive(repl, count > 0 ? words[0] : ".");
+    return true;
+}
+
+static bool run_restore(kiln_repl *repl, char **words, int count)
+{
+    kiln_repl_restore_from(repl, words[0], count > 1 ? words[1] : NULL);
+    return true;
 }
 
 /* ---- queries */
@@ -401,6 +456,10 @@ static const repl_command commands[] = {
     {"put", "FILE [NAME]", "copies a file from here into the session", 1, 2, run_put},
     {"save", "NOTEBOOK.ipynb", "writes the session's cells and outputs", 1, 1, run_save},
     {"load", "FILE", "runs a script, or every cell of a notebook, here", 1, 1, run_load},
+    {"archive", "[DIR]", "saves the session, cells and files, as one archive", 0, 1,
+     run_archive},
+    {"restore", "ARCHIVE [SESSION]", "puts its files here and runs its cells again", 1, 2,
+     run_restore},
     {"time", "[on|off]", "tells how long each cell took", 0, 1, run_time},
     {"quit", "", "leaves", 0, 0, run_quit},
     {NULL, NULL, NULL, 0, 0, NULL},

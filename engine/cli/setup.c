@@ -1,6 +1,7 @@
 #include "cli/setup.h"
 
 #include "base/cleanup.h"
+#include "bundle/bundle.h"
 #include "cli/command.h"
 
 #include <errno.h>
@@ -38,4 +39,30 @@ int kiln_open_failure_status(int rc)
 {
     /* -EINVAL: a script, a plugin's option or a key is wrong, and the text says where. */
     return rc == -EINVAL ? KILN_EXIT_USAGE : KILN_EXIT_ENGINE;
+}
+
+int kiln_setup_bundle(const char *file, const char **set, size_t count, kiln_paths *paths,
+                      kiln_config **config, char ***words, int *status, kiln_error *err)
+{
+    int rc = kiln_setup(file, set, paths, config, NULL, status, err);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = kiln_bundle_settings(*config, words);
+    kiln_config_free(*config);
+    if (rc < 0) {
+        *status = KILN_EXIT_ENGINE;
+        return kiln_error_errno(err, rc, "archive");
+    }
+    set[count] = (*words)[0];
+    set[count + 1] = (*words)[1];
+    return kiln_setup(file, set, paths, config, NULL, status, err);
+}
+
+void kiln_bundle_words_free(char **words)
+{
+    for (char **word = words; word != NULL && *word != NULL; word++) {
+        free(*word);
+    }
+    free(words);
 }

@@ -12,6 +12,12 @@
  * the exit status that fits. */
 int kiln_setup(const char *file, const char *const *set, kiln_paths *paths,
                kiln_config **config, char **file_used, int *status, kiln_error *err);
+/* The same with what kiln_bundle_settings says, for archives. `set` has room for two words
+ * and a NULL behind its first `count`; they are *words, to be freed by
+ * kiln_bundle_words_free when `set` is used no more. */
+int kiln_setup_bundle(const char *file, const char **set, size_t count, kiln_paths *paths,
+                      kiln_config **config, char ***words, int *status, kiln_error *err);
+void kiln_bundle_words_free(char **words);
 /* The exit status for a failure of kiln_engine_open. */
 int kiln_open_failure_status(int rc);
 

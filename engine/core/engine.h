@@ -89,6 +89,15 @@ int kiln_session_file_open(const kiln_session *session, const char *name, kiln_e
 /* Copies the host's regular file `path` in; replaces. */
 int kiln_session_file_put(kiln_session *session, const char *name, const char *path,
                           kiln_error *err);
+/* Copies every file into the folder out_fd and appends them to `files` (a result's
+ * output_files); what is refused and why as kiln_workdir_collect. */
+int kiln_session_files_collect(const kiln_session *session, int out_fd, const char *out_path,
+                               json_t *files,
+                               void (*refused)(void *user, const char *name, const char *why),
+                               void *user, kiln_error *err);
+/* Removes every regular file whose name is no key of `names`, and the folders that are empty
+ * then. Links and the like stay. */
+int kiln_session_files_keep_only(kiln_session *session, const json_t *names, kiln_error *err);
 
 /* A query (plugin.h): whatever is asked of a session's state that is not an execution. It
  * changes no count and no history. `backend` NULL: the one that ran last, else the default

@@ -76,3 +76,28 @@ int kiln_session_file_put(kiln_session *session, const char *name, const char *p
     kiln_bindings_changed(session); /* what a cell is undone to is not this */
     return rc;
 }
+
+int kiln_session_files_collect(const kiln_session *session, int out_fd, const char *out_path,
+                               json_t *files,
+                               void (*refused)(void *user, const char *name, const char *why),
+                               void *user, kiln_error *err)
+{
+    static const kiln_manifest nothing = {.count = 0};
+    place at;
+    int rc = find_place(session, &at, err);
+    return rc < 0 ? rc
+                  : kiln_workdir_collect(at.root, at.area, &nothing, out_fd, out_path, files,
+                                         refused, user, err);
+}
+
+int kiln_session_files_keep_only(kiln_session *session, const json_t *names, kiln_error *err)
+{
+    place at;
+    int rc = find_place(session, &at, err);
+    if (rc < 0) {
+        return rc;
+    }
+    rc = kiln_workdir_keep_only(at.root, at.area, names, err);
+    kiln_bindings_changed(session);
+    return rc;
+}

@@ -240,3 +240,64 @@ int kiln_workdir_read(int root_fd, const char *area, const char *name, kiln_erro
     }
     return kiln_steal_fd(&fd);
 }
+
+/* Opens the folder that `name` lies in, never makes one; *base as kiln_open_parent. */
+static int open_folder_of(int area_fd, char *name, const char **base)
+{
+    char *slash = strrchr(name, '/');
+    *base = slash != NULL ? slash + 1 : name;
+    if (slash == NULL) {
+        return kiln_open_beneath(area_fd, ".", O_PATH | O_DIRECTORY, 0, true);
+    }
+    *slash = '\0';
+    int fd = kiln_open_beneath(area_fd, name, O_PATH | O_DIRECTORY, 0, true);
+    *slash = '/';
+    return fd;
+}
+
+/* Cuts `name` up. A folder that is not empty ends it. */
+static int remove_file(int area_fd, char *name)
+{
+    int flags = 0;
+    for (;;) {
+        const char *base;
+        auto_close int parent = open_folder_of(area_fd, name, &base);
+        if (parent < 0 || unlinkat(parent, base, flags) < 0) {
+            int failure = parent < 0 ? parent : -errno;
+            return flags != 0 || failure == -ENOENT ? 0 : failure;
+        }
+        char *slash = strrchr(name, '/');
+        if (slash == NULL) {
+            return 0;
+        }
+        *slash = '\0';
+        flags = AT_REMOVEDIR;
+    }
+}
+
+int kiln_workdir_keep_only(int root_fd, const char *area, const json_t *names, kiln_error *err)
+{
+    struct stat st;
+    auto_close int area_fd = kiln_workdir_open(root_fd, area, err);
+    if (area_fd < 0) {
+        return area_fd;
+    }
+    if (fstat(area_fd, &st) < 0) {
+        return kiln_error_errno(err, errno, "session: cannot look at its %s/", area);
+    }
+    kiln_manifest *there = kiln_manifest_walk(area_fd, false, err);
+    identity id __attribute__((unused, cleanup(restore_identity))) = become_owner(&st);
+    int rc = there == NULL ? -ENOMEM : 0;
+    for (size_t i = 0; rc == 0 && i < there->count; i++) {
+        const kiln_manifest_entry *entry = &there->entries[i];
+        if (S_ISREG(entry->mode) && json_object_get(names, entry->name) == NULL) {
+            char shown[160];
+            kiln_printable_name(entry->name, shown, sizeof(shown));
+            auto_free char *name = strdup(entry->name);
+            rc = name != NULL ? remove_file(area_fd, name) : -ENOMEM;
+            rc = rc < 0 ? kiln_error_errno(err, rc, "%s: cannot be removed", shown) : 0;
+        }
+    }
+    kiln_manifest_free(there);
+    return rc;
+}

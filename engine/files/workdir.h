@@ -31,6 +31,10 @@ int kiln_workdir_put(int root_fd, const char *area, const kiln_request *request,
 /* Opens a file of the work directory to be read: regular, with one link. The caller's. */
 int kiln_workdir_read(int root_fd, const char *area, const char *name, kiln_error *err);
 
+/* Removes every regular file whose name is no key of `names`, and the folders that are empty
+ * then. */
+int kiln_workdir_keep_only(int root_fd, const char *area, const json_t *names, kiln_error *err);
+
 /* What is there, so that later what was made or changed can be told. */
 typedef struct kiln_manifest kiln_manifest;
 kiln_manifest *kiln_manifest_take(int root_fd, const char *area, kiln_error *err);
