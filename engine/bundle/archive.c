@@ -221,6 +221,27 @@ static int move_out(const char *temporary, const char *folder, kiln_error *err)
     return rc;
 }
 
+/* What was unpacked and not collected (control characters in a name, too large) is told, too.
+ */
+static int tell_lost(waiting *wait)
+{
+    size_t i, there = 0;
+    json_t *file;
+    json_array_foreach(wait->output_files, i, file)
+    {
+        const char *name = json_string_value(json_object_get(file, "name"));
+        there += name != NULL && strncmp(name, "out/", 4) == 0;
+    }
+    size_t lost = wait->count > there ? wait->count - there : 0;
+    wait->count = there;
+    return lost == 0 ? 0
+                     : json_array_append_new(
+                           wait->left_out,
+                           json_sprintf("%zu files: too large, or with names that cannot be "
+                                        "a file's in a result",
+                                        lost));
+}
+
 int kiln_archive_restore(kiln_engine *engine, uv_loop_t *loop, const char *path,
                          const char *folder, json_t **left_out, size_t *count, kiln_error *err)
 {
@@ -235,7 +256,10 @@ int kiln_archive_restore(kiln_engine *engine, uv_loop_t *loop, const char *path,
     rc = rc < 0 ? rc : make_temporary(folder, &temporary, &fd, err);
     if (rc == 0) {
         rc = ask(engine, &wait, "unpack", &file, 1, temporary, fd, err);
-        rc = rc < 0 ? kiln_error_wrap(err, "%s", path) : move_out(temporary, folder, err);
+        rc = rc < 0 ? kiln_error_wrap(err, "%s", path)
+             : tell_lost(&wait) < 0
+                 ? kiln_error_set(err, EIO, "%s: what was left out cannot be told", path)
+                 : move_out(temporary, folder, err);
     }
     if (temporary != NULL) {
         kiln_folder_remove(temporary);

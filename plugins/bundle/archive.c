@@ -158,6 +158,8 @@ static int take_file(struct archive *from, const char *name, json_t *answer)
         rc = bundle_fail(answer, "%s: %s", name, why != NULL ? why : "cannot be read");
     }
     close(fd);
+    json_int_t count = json_integer_value(json_object_get(answer, "files"));
+    json_object_set_new(answer, "files", json_integer(count + 1));
     return rc;
 }
 
@@ -177,7 +179,6 @@ static int take_entry(struct archive *from, struct archive_entry *entry, json_t 
     json_int_t count = json_integer_value(json_object_get(answer, "files"));
     if (count == FILES_MAX)
         return bundle_fail(answer, "holds more than %d files", FILES_MAX);
-    json_object_set_new(answer, "files", json_integer(count + 1));
     return take_file(from, name, answer);
 }
 
