@@ -111,6 +111,14 @@ bool kiln_sandbox_needs_private_network(const kiln_sandbox_policy *policy);
 int kiln_sandbox_session_uid(const kiln_sandbox_policy *policy, uint32_t index, uid_t *uid,
                              kiln_error *err);
 
+/* Zygote, while nothing is asked of it: the network of the next session, which takes longer
+ * than all else that it needs. The caller's own stays what it is; `own` is a descriptor of
+ * that. The new one's descriptor, to be handed to one session only; or -errno, and where the
+ * way back failed (-ENOTRECOVERABLE) the caller must end. */
+int kiln_sandbox_network_ahead(int own, kiln_error *err);
+/* Supervisor, before kiln_sandbox_enter_session: takes such a one, and closes it. */
+int kiln_sandbox_network_enter(int *network, kiln_error *err);
+
 /* Supervisor, pid 1 of the session's pid namespace. Mounts /proc and the tmpfs with
  * work, code, tmp and shm; *root_fd is an O_PATH|O_DIRECTORY descriptor of the
  * tmpfs (work/ and code/ are in it), for the engine. */

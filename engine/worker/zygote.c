@@ -107,13 +107,25 @@ static int confine(kiln_zygote_context *context, kiln_error *err)
     return 0;
 }
 
+typedef struct spares {
+    int own_pidfd, own_network; /* ways back */
+    int network;                /* made ahead for the next session, or negative */
+} spares;
+
+static void refuse_session(int control, const kiln_error *err)
+{
+    kiln_control_send(control, KILN_CONTROL_FAILED, 0, err->text, strlen(err->text), NULL, 0,
+                      MSG_DONTWAIT);
+}
+
 /* Forks the supervisor into a pid namespace of its own. libc's fork, since a bare
  * clone would leave glibc's idea of the thread id behind; 7 us for the detour. */
-static int fork_supervisor(const kiln_zygote_context *context, int own_pidfd,
+static int fork_supervisor(const kiln_zygote_context *context, spares *self,
                            kiln_control_message *message)
 {
     kiln_sandbox_session session;
     kiln_error err = KILN_ERROR_INIT;
+    auto_close int network = kiln_steal_fd(&self->network); /* for this session alone */
     memcpy(&session, message->payload, sizeof(session));
     if (unshare(CLONE_NEWPID) < 0) {
         kiln_error_errno(&err, errno, "sandbox: a new pid namespace");
@@ -121,37 +133,58 @@ static int fork_supervisor(const kiln_zygote_context *context, int own_pidfd,
         pid_t pid = fork();
         if (pid == 0) {
             close(KILN_CONTROL_FD);
-            close(own_pidfd);
+            close(self->own_pidfd);
+            close(self->own_network);
             int control = kiln_steal_fd(&message->fds[0]);
+            if (network >= 0 && kiln_sandbox_network_enter(&network, &err) < 0) {
+                refuse_session(control, &err);
+                _exit(1);
+            }
             _exit(kiln_supervisor_main(context, &session, control, message->fds + 1,
                                        message->fd_count - 1));
         }
         if (pid < 0) {
             kiln_error_errno(&err, errno, "sandbox: fork");
         }
-        if (setns(own_pidfd, CLONE_NEWPID) < 0) {
+        if (setns(self->own_pidfd, CLONE_NEWPID) < 0) {
             /* Nothing that is forked from here on would be where it belongs. */
             return kiln_error_errno(&err, errno, "zygote: return to the own pid namespace");
         }
     }
     if (err.code != 0) {
-        kiln_control_send(message->fds[0], KILN_CONTROL_FAILED, 0, err.text, strlen(err.text),
-                          NULL, 0, MSG_DONTWAIT);
+        refuse_session(message->fds[0], &err);
     }
     return 0;
+}
+
+/* Makes what the next session will need, while nobody waits. It can do without. */
+static int prepare(const kiln_zygote_context *context, spares *self)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    if (self->network >= 0 || !kiln_sandbox_needs_private_network(&context->policy)) {
+        return 0;
+    }
+    self->network = kiln_sandbox_network_ahead(self->own_network, &err);
+    return self->network == -ENOTRECOVERABLE ? self->network : 0;
 }
 
 static int serve(const kiln_zygote_context *context)
 {
     static kiln_control_message message;
     auto_close int own_pidfd = pidfd_open(getpid(), 0);
-    if (own_pidfd < 0) {
-        kiln_log(KILN_LOG_ERROR, "zygote", "pidfd_open: %s", strerror(errno));
+    auto_close int own_network = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    spares self = {.own_pidfd = own_pidfd, .own_network = own_network, .network = -1};
+    if (own_pidfd < 0 || own_network < 0) {
+        kiln_log(KILN_LOG_ERROR, "zygote", "own namespaces: %s", strerror(errno));
         return 1;
     }
     signal(SIGCHLD, SIG_IGN); /* the kernel reaps supervisors */
     for (;;) {
-        int got = kiln_control_receive(KILN_CONTROL_FD, 0, &message);
+        int got = kiln_control_receive(KILN_CONTROL_FD, MSG_DONTWAIT, &message);
+        if (got == -EAGAIN) {
+            got = prepare(context, &self);
+            got = got < 0 ? got : kiln_control_receive(KILN_CONTROL_FD, 0, &message);
+        }
         if (got == 0) {
             return 0; /* the engine is gone, or needs us no more */
         }
@@ -159,7 +192,7 @@ static int serve(const kiln_zygote_context *context)
         if (got > 0) {
             rc = message.type == KILN_CONTROL_OPEN && message.fd_count >= 1 &&
                          message.length == sizeof(kiln_sandbox_session)
-                     ? fork_supervisor(context, own_pidfd, &message)
+                     ? fork_supervisor(context, &self, &message)
                      : -EPROTO;
             kiln_control_clear(&message);
         }
