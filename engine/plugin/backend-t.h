@@ -170,7 +170,6 @@ int kiln_binding_open(kiln_backend *backend, kiln_session *session, const kiln_l
                       kiln_binding **out, kiln_error *err);
 /* The sandbox of a binding is there: tells who waits. */
 void kiln_binding_sandbox_ready(void *user, int root_fd, const kiln_error *err);
-extern const kiln_guest_callbacks kiln_binding_guest_callbacks;
 /* A decision in the result of the execution in flight. */
 void kiln_binding_decide(kiln_binding *binding, const char *action, const char *detail);
 

@@ -38,7 +38,7 @@ static void on_branched(void *user, kiln_sandbox *sandbox, kiln_guest *guest,
     branching *all = part->all;
     kiln_binding *to = part->to;
     free(part);
-    if (err == NULL) {
+    if (sandbox != NULL) {
         to->sandbox = sandbox;
         to->guest = guest;
         kiln_binding_sandbox_ready(to, kiln_sandbox_root_fd(sandbox), NULL);
