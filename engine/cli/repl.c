@@ -231,6 +231,9 @@ static void on_interrupt(kiln_repl *repl)
         kiln_terminal_note(&repl->terminal, "the archive is not done yet");
         return;
     }
+    if (repl->forking && repl->editor != NULL) {
+        return; /* it is there, or refused, at once */
+    }
     if (repl->editor == NULL) {
         repl->status = KILN_EXIT_SIGNAL + SIGINT;
         kiln_repl_quit(repl);

@@ -46,6 +46,7 @@ struct kiln_repl {
     kiln_paths paths;
     kiln_engine *engine;
     kiln_session *session; /* held */
+    bool forking;          /* a branch of it is being made */
     json_t *notebooks;     /* id -> [cell]: what :save writes */
     json_t *given;         /* id -> {name}: files that no cell of the notebook made */
     const char *language;

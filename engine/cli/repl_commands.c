@@ -116,6 +116,47 @@ static void give_all(kiln_repl *repl)
     }
 }
 
+static void on_forked(void *user, kiln_session *session, const kiln_error *err)
+{
+    kiln_repl *repl = user;
+    kiln_error failed = KILN_ERROR_INIT;
+    repl->forking = false;
+    if (repl->closing) {
+        return;
+    }
+    if (session == NULL) {
+        complain(repl, err);
+        kiln_repl_next(repl);
+        return;
+    }
+    auto_json json_t *cells = json_copy(kiln_repl_notebook(repl));
+    auto_json json_t *given = json_copy(kiln_repl_given(repl));
+    auto_free char *from = strdup(kiln_session_id(repl->session));
+    if (kiln_repl_switch(repl, kiln_session_id(session), &failed) < 0) {
+        complain(repl, &failed);
+    } else {
+        kiln_session_hold(session, true);
+        json_object_set(repl->notebooks, kiln_session_id(session), cells);
+        json_object_set(repl->given, kiln_session_id(session), given);
+        kiln_repl_say(repl, "session %s goes on from where %s is, and is used now\n",
+                      kiln_session_id(session), from);
+    }
+    kiln_repl_next(repl);
+}
+
+static bool run_fork(kiln_repl *repl, char **words, int count)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    (void)count;
+    repl->forking = true;
+    if (kiln_session_fork(repl->session, words[0], on_forked, repl, &err) < 0) {
+        repl->forking = false;
+        complain(repl, &err);
+        return false;
+    }
+    return true;
+}
+
 static bool run_restart(kiln_repl *repl, char **words, int count)
 {
     (void)words, (void)count;
@@ -448,6 +489,8 @@ static const repl_command commands[] = {
     {"help", "", "this list", 0, 0, run_help},
     {"sessions", "", "the sessions that are open", 0, 0, run_sessions},
     {"switch", "NAME", "uses another session; opens it when there is none", 1, 1, run_switch},
+    {"fork", "NAME", "a second session with this one's state and files; uses it", 1, 1,
+     run_fork},
     {"restart", "", "forgets the state, keeps the files", 0, 0, run_restart},
     {"close", "NAME", "ends another session, its files too", 1, 1, run_close},
     {"vars", "", "variables, with type, size and a short value", 0, 0, run_vars},
