@@ -191,10 +191,17 @@ int kiln_cgroup_sweep(void);
 /* A group named after this engine and `name`. NULL with *err.code 0: no cgroups. */
 kiln_cgroup *kiln_cgroup_create(const char *name, const kiln_limits *limits, kiln_error *err);
 /* Descriptors to enter by, single-threaded, writing "0" (cgroup.procs, v1: tasks); the
- * group's own. */
+ * group's own. Who has one can move what it can name in there, until the group is destroyed
+ * with all that is in it. */
 const int *kiln_cgroup_fds(const kiln_cgroup *group, int *count);
-/* Moves a process of our pid namespace in. */
-int kiln_cgroup_move(const kiln_cgroup *group, pid_t pid, kiln_error *err);
+/* What another process knows a group by. */
+typedef struct kiln_cgroup_name {
+    char text[80];
+    int places; /* 0: there is no group */
+} kiln_cgroup_name;
+void kiln_cgroup_get_name(const kiln_cgroup *group, kiln_cgroup_name *name);
+/* Any process: whether that one, of its /proc, is in. */
+bool kiln_cgroup_holds(const kiln_cgroup_name *name, pid_t pid);
 int kiln_cgroup_set_limits(kiln_cgroup *group, const kiln_limits *limits, kiln_error *err);
 void kiln_cgroup_read(const kiln_cgroup *group, kiln_cgroup_usage *usage);
 /* Bytes that it has now; 0: unknown. */

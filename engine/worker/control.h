@@ -30,7 +30,7 @@ enum {
 
 typedef enum kiln_control_type {
     KILN_CONTROL_CONFIG = 1, /* kiln_control_config, then its options as strings */
-    KILN_CONTROL_OPEN = 2,   /* kiln_sandbox_session; fds: supervisor's end, cgroup.procs... */
+    KILN_CONTROL_OPEN = 2,   /* kiln_sandbox_session; fds: supervisor's end, cgroups' */
     KILN_CONTROL_READY = 3,  /* of a supervisor with fds: root, pidfd, a proxy's listener */
     KILN_CONTROL_FAILED = 4, /* text */
     KILN_CONTROL_RUN_PROGRAM = 5, /* kiln_control_run, argv, env; fds: 0, 1, 2 */
@@ -53,7 +53,7 @@ typedef enum kiln_control_type {
     KILN_CONTROL_SETTLE = 24,  /* and no more; nobody is to be on the way there */
     KILN_CONTROL_SETTLED = 25, /* text when it failed */
     KILN_CONTROL_ADOPT = 26,   /* kiln_control_adopt: it becomes the main process of this id */
-    KILN_CONTROL_ADOPTED = 27, /* fd: its pidfd; or text when it failed */
+    KILN_CONTROL_ADOPTED = 27, /* text when it failed */
     KILN_CONTROL_HOLD = 28,    /* kiln_control_hold; the files are saved with it */
     KILN_CONTROL_HELD = 29,    /* text when it failed */
     KILN_CONTROL_RELEASE = 30, /* the snapshot ends */
@@ -77,6 +77,7 @@ typedef struct kiln_control_adjust {
 
 typedef struct kiln_control_adopt {
     bool snapshot; /* the one that is held, files included; else who has entered */
+    kiln_cgroup_name cgroup; /* that who has entered must be in */
 } kiln_control_adopt;
 
 typedef struct kiln_control_hold {

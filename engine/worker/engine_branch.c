@@ -2,7 +2,7 @@
  *
  *   branch     NEST to the supervisor and FORK to the worker, at once; when both agree, the
  *              files are copied (COPY), one entry is let through (ARM), the worker told to
- *              go; when its fork says READY: SETTLE, ADOPT, its cgroup
+ *              go; when it has forked: SETTLE, ADOPT, and READY of the fork
  *   snapshot   FORK; when it has, HOLD; it then waits, unattached
  *   files      COPY alone
  *   resume     ADOPT of a snapshot, once the worker that it is one of has ended
@@ -11,7 +11,6 @@
  * should have within milliseconds, is killed for it. */
 #include "worker/dialogue.h"
 #include "worker/engine_side.h"
-#include "worker/tree.h"
 
 #include "base/cleanup.h"
 
@@ -19,16 +18,20 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { FORK_MS = 20000 /* files may have to be copied */ };
+enum {
+    FORK_MS = 20000, /* files may have to be copied */
+    FORK_FDS = KILN_BRANCH_SPACES + KILN_FORK_CGROUPS_MAX + 4,
+};
 
 typedef enum fork_kind { FORK_BRANCH, FORK_SNAPSHOT, FORK_RESUME, FORK_FILES } fork_kind;
 
 typedef enum fork_stage {
     STAGE_AGREEING, /* FORKABLE, and for a branch the nested sandbox, are awaited */
     STAGE_COPYING,
-    STAGE_FORKING, /* FORKED, and for a branch READY of the fork */
+    STAGE_FORKING, /* FORKED */
     STAGE_SETTLING,
     STAGE_ADOPTING,
+    STAGE_STARTING, /* READY of the fork, if it has not come yet */
     STAGE_HOLDING,
     STAGE_CANCELLING, /* FORKED is awaited, and then the end told */
 } fork_stage;
@@ -161,7 +164,10 @@ static void send_control(kiln_fork *fork, kiln_sandbox *sandbox, kiln_control_ty
 
 static void adopt(kiln_fork *fork)
 {
-    const kiln_control_adopt what = {.snapshot = fork->kind == FORK_RESUME};
+    kiln_control_adopt what = {.snapshot = fork->kind == FORK_RESUME};
+    if (!what.snapshot && fork->into->cgroup != NULL) {
+        kiln_cgroup_get_name(fork->into->cgroup, &what.cgroup);
+    }
     fork->stage = STAGE_ADOPTING;
     send_control(fork, fork->into, KILN_CONTROL_ADOPT, &what, sizeof(what), -1);
 }
@@ -171,13 +177,20 @@ static void go(kiln_fork *fork)
 {
     union {
         struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof(int) * (KILN_BRANCH_SPACES + 4))];
+        char bytes[CMSG_SPACE(sizeof(int) * FORK_FDS)];
     } room;
-    int fds[KILN_BRANCH_SPACES + 4];
+    int fds[FORK_FDS];
+    int groups = 0;
     size_t count = 0;
     char what = fork->kind == FORK_BRANCH ? KILN_FORK_BRANCH : KILN_FORK_SNAPSHOT;
     for (int i = 0; fork->kind == FORK_BRANCH && i < KILN_BRANCH_SPACES; i++) {
         fds[count++] = fork->into->spaces[i];
+    }
+    const int *entries = fork->kind == FORK_BRANCH && fork->into->cgroup != NULL
+                             ? kiln_cgroup_fds(fork->into->cgroup, &groups)
+                             : NULL;
+    for (int i = 0; i < groups && i < KILN_FORK_CGROUPS_MAX; i++) {
+        fds[count++] = entries[i];
     }
     for (int i = 0; i < 4; i++) {
         fds[count++] = fork->theirs[i];
@@ -265,6 +278,22 @@ void kiln_fork_forked(kiln_fork *fork, int32_t pid, const char *error)
     }
 }
 
+/* The fork is its sandbox's main process. */
+static void adopted(kiln_fork *fork)
+{
+    kiln_dialogue *dialogue = kiln_guest_dialogue(fork->child);
+    fork->stage = STAGE_STARTING;
+    if (!dialogue->started) {
+        return;
+    }
+    kiln_run_attach(kiln_guest_run(fork->child), fork->into, fork->id);
+    if (fork->kind == FORK_RESUME &&
+        kiln_frame_append(&dialogue->out, KILN_FRAME_RESUME, "", 0) == 0) {
+        kiln_guest_flush(fork->child);
+    }
+    finish(fork);
+}
+
 void kiln_fork_progress(kiln_fork *fork)
 {
     kiln_dialogue *child = fork->child != NULL ? kiln_guest_dialogue(fork->child) : NULL;
@@ -284,36 +313,16 @@ void kiln_fork_progress(kiln_fork *fork)
         fail_with(fork, ECANCELED, why != NULL ? why : "the fork ended before it was ready");
         return;
     }
-    if (fork->kind == FORK_BRANCH && fork->stage == STAGE_FORKING && fork->forked &&
-        child->started) {
+    if (fork->kind == FORK_BRANCH && fork->stage == STAGE_FORKING && fork->forked) {
+        /* Whether the fork has started or not: it is looked at from outside. */
         fork->stage = STAGE_SETTLING;
         fork->armed = false;
         if (tell_all(fork, KILN_CONTROL_SETTLE) < 0) {
             fail_with(fork, EPIPE, "branch: the session's sandbox has ended");
         }
+    } else if (fork->stage == STAGE_STARTING) {
+        adopted(fork);
     }
-}
-
-/* The fork is the branch's main process: from here on its cgroup is the branch's. */
-static void adopted(kiln_fork *fork, kiln_control_message *message)
-{
-    kiln_sandbox *into = fork->into;
-    auto_close int pidfd = message->fd_count == 1 ? kiln_steal_fd(&message->fds[0]) : -1;
-    if (fork->kind == FORK_BRANCH && into->cgroup != NULL) {
-        kiln_error err = KILN_ERROR_INIT;
-        if (kiln_cgroup_move(into->cgroup, kiln_tree_pid(pidfd), &err) < 0) {
-            fail(fork, &err);
-            return;
-        }
-    }
-    kiln_run_attach(kiln_guest_run(fork->child), into, fork->id);
-    if (fork->kind == FORK_RESUME) {
-        kiln_dialogue *dialogue = kiln_guest_dialogue(fork->child);
-        if (kiln_frame_append(&dialogue->out, KILN_FRAME_RESUME, "", 0) == 0) {
-            kiln_guest_flush(fork->child);
-        }
-    }
-    finish(fork);
 }
 
 void kiln_fork_message(kiln_sandbox *sandbox, kiln_control_message *message)
@@ -353,7 +362,7 @@ void kiln_fork_message(kiln_sandbox *sandbox, kiln_control_message *message)
         break;
     default:
         if (fork->stage == STAGE_ADOPTING && sandbox == fork->into) {
-            adopted(fork, message);
+            adopted(fork);
         }
     }
 }

@@ -95,9 +95,10 @@ typedef enum kiln_frame_type {
 /* The byte that follows a FORKABLE without refusal, outside of frames, for the descriptors
  * that go with it. */
 enum {
-    KILN_FORK_BRANCH = 'b',   /* user, mnt, ipc, pid namespace; 0, 1, 2, frame socket */
+    KILN_FORK_BRANCH = 'b',   /* user, mnt, ipc, pid namespace; cgroups; as a snapshot */
     KILN_FORK_SNAPSHOT = 's', /* 0, 1, 2, frame socket */
     KILN_FORK_CANCEL = 'x',
+    KILN_FORK_CGROUPS_MAX = 4,
 };
 
 typedef struct kiln_frame {

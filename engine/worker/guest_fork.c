@@ -29,7 +29,7 @@ enum { STDIO_AND_FRAMES = 4 };
 /* What the engine sends once it is ready for the fork. */
 typedef struct go {
     char what; /* KILN_FORK_BRANCH, _SNAPSHOT, _CANCEL */
-    int fds[KILN_BRANCH_SPACES + STDIO_AND_FRAMES];
+    int fds[KILN_BRANCH_SPACES + KILN_FORK_CGROUPS_MAX + STDIO_AND_FRAMES];
     int count;
 } go;
 
@@ -140,10 +140,11 @@ static int receive_go(int frames, go *order)
         order->count = (int)((head->cmsg_len - CMSG_LEN(0)) / sizeof(int));
         memcpy(order->fds, CMSG_DATA(head), (size_t)order->count * sizeof(int));
     }
-    int wanted = order->what == KILN_FORK_CANCEL     ? 0
-                 : order->what == KILN_FORK_SNAPSHOT ? STDIO_AND_FRAMES
-                                                     : KILN_BRANCH_SPACES + STDIO_AND_FRAMES;
-    return got == 1 && order->count == wanted ? 0 : -EPROTO;
+    int least = order->what == KILN_FORK_CANCEL     ? 0
+                : order->what == KILN_FORK_SNAPSHOT ? STDIO_AND_FRAMES
+                                                    : KILN_BRANCH_SPACES + STDIO_AND_FRAMES;
+    int most = least + (order->what == KILN_FORK_BRANCH ? KILN_FORK_CGROUPS_MAX : 0);
+    return got == 1 && order->count >= least && order->count <= most ? 0 : -EPROTO;
 }
 
 /* ---- the fork */
@@ -191,6 +192,16 @@ static int take_places(const int *fds, int frames)
     return dup3(fds[3], frames, O_CLOEXEC) < 0 ? -errno : 0;
 }
 
+/* Best done by the process itself, see kiln_cgroup_fds. The engine looks whether it was. */
+static void enter_cgroups(const go *order)
+{
+    for (int i = KILN_BRANCH_SPACES; i < order->count - STDIO_AND_FRAMES; i++) {
+        if (write(order->fds[i], "0", 1) != 1) {
+            return;
+        }
+    }
+}
+
 static void close_all(const go *order)
 {
     for (int i = 0; i < order->count; i++) {
@@ -204,6 +215,9 @@ static int begin(const kiln_worker *worker, const go *order, kiln_descriptors *d
 {
     kiln_error err = KILN_ERROR_INIT;
     bool branch = order->what == KILN_FORK_BRANCH;
+    if (branch) {
+        enter_cgroups(order); /* first: from here on its memory is the branch's */
+    }
     int rc = branch ? kiln_sandbox_lock_nested(&err) : 0;
     if (rc < 0) {
         kiln_guest_refuse(order->fds[order->count - 1], err.text);

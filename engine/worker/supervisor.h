@@ -26,7 +26,7 @@ int kiln_zygote_run(const kiln_worker *(*load)(const char *plugin, kiln_error *e
                     const char *plugin);
 
 /* Serves one session as pid 1 of a new pid namespace until the engine closes its end
- * of `control`. Owns control and the open cgroup.procs files in cgroup_fds. Returns
+ * of `control`. Owns control and the open files of cgroups in cgroup_fds. Returns
  * the exit status of the process; the kernel then kills what is left. */
 int kiln_supervisor_main(const kiln_zygote_context *context,
                          const kiln_sandbox_session *session, int control,

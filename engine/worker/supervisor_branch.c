@@ -34,6 +34,7 @@
 enum {
     STOP_MS = 500,     /* for processes to stop, which they do at their next system call */
     PATIENCE_MS = 200, /* for one to end that was killed */
+    SETTLE_MS = 200,   /* for the fork to give up its capabilities */
     SETTLE_PASSES = 1000,
 };
 
@@ -122,11 +123,10 @@ int kiln_supervisor_sweep(const kiln_supervisor *self)
 /* ---- answers */
 
 static bool answer(const kiln_supervisor *self, kiln_control_type type, uint32_t id,
-                   const kiln_error *err, int fd)
+                   const kiln_error *err)
 {
     size_t length = err->code != 0 ? strlen(err->text) : 0;
-    return kiln_control_send(self->control, type, id, err->text, length, &fd,
-                             fd >= 0 && length == 0 ? 1 : 0, 0) == 0;
+    return kiln_control_send(self->control, type, id, err->text, length, NULL, 0, 0) == 0;
 }
 
 /* ---- the listener of a worker's filter */
@@ -279,11 +279,13 @@ static bool copy(const kiln_supervisor *self, const kiln_control_message *messag
         return false;
     }
     mirror_folders(message->fds[0], self->root_fd, self->root_fd, &err);
-    return answer(self, KILN_CONTROL_COPIED, message->id, &err, -1);
+    return answer(self, KILN_CONTROL_COPIED, message->id, &err);
 }
 
+typedef enum capable_fate { CAPABLE_SPARED, CAPABLE_KILLED } capable_fate;
+
 /* Whoever has a capability and runs code of a user is on the way into a nested session. */
-static size_t kill_capable(void)
+static size_t find_capable(capable_fate fate)
 {
     kiln_process_list list;
     kiln_process_facts facts;
@@ -293,7 +295,9 @@ static size_t kill_capable(void)
     }
     while (kiln_processes_next(&list, &facts)) {
         if (facts.filtered && facts.capable && !facts.zombie) {
-            kill(facts.pid, SIGKILL);
+            if (fate == CAPABLE_KILLED) {
+                kill(facts.pid, SIGKILL);
+            }
             found++;
         }
     }
@@ -301,12 +305,23 @@ static size_t kill_capable(void)
     return found;
 }
 
+/* A worker's fork gives its capabilities up first of all, and needs a moment for it. */
+static void await_incapable(void)
+{
+    static const struct timespec pause = {0, 100000};
+    for (int waited = 0; find_capable(CAPABLE_SPARED) > 0 && waited < SETTLE_MS * 10;
+         waited++) {
+        nanosleep(&pause, NULL);
+    }
+}
+
 static bool settle(kiln_supervisor *self, uint32_t id)
 {
     kiln_error err = KILN_ERROR_INIT;
     self->permit.left = 0;
+    await_incapable();
     int passes = 0;
-    while (kill_capable() > 0 && passes < SETTLE_PASSES) {
+    while (find_capable(CAPABLE_KILLED) > 0 && passes < SETTLE_PASSES) {
         if (++passes == SETTLE_PASSES / 2) {
             kill(-1, SIGSTOP); /* they fork faster than they are found */
         }
@@ -317,7 +332,7 @@ static bool settle(kiln_supervisor *self, uint32_t id)
     if (passes == SETTLE_PASSES) {
         kiln_error_set(&err, EPERM, "branch: its processes kept capabilities");
     }
-    return answer(self, KILN_CONTROL_SETTLED, id, &err, -1);
+    return answer(self, KILN_CONTROL_SETTLED, id, &err);
 }
 
 /* ---- the one that has entered */
@@ -327,7 +342,8 @@ static int refuse(kiln_error *err, const char *why)
     return kiln_error_set(err, EPERM, "branch: refused: the process that entered %s", why);
 }
 
-static int check(const kiln_supervisor *self, const kiln_process_facts *facts, kiln_error *err)
+static int check(const kiln_supervisor *self, const kiln_process_facts *facts,
+                 const kiln_cgroup_name *cgroup, kiln_error *err)
 {
     static const char *const spaces[] = {"user", "mnt", "ipc"};
     uid_t uid;
@@ -354,7 +370,9 @@ static int check(const kiln_supervisor *self, const kiln_process_facts *facts, k
             return refuse(err, "is not in every namespace of the branch");
         }
     }
-    return 0;
+    /* Here, where it cannot fork: what it forks is where it is. */
+    return kiln_cgroup_holds(cgroup, facts->pid) ? 0
+                                                 : refuse(err, "is not in the branch's cgroup");
 }
 
 /* Reads the list of processes once; *moving: one of them can still fork. */
@@ -399,16 +417,16 @@ static int find_stopped(kiln_process_facts *only, kiln_error *err)
     return kiln_error_set(err, ETIMEDOUT, "branch: refused: its process does not stop");
 }
 
-static int adopt_entered(kiln_supervisor *self, int *pidfd, kiln_error *err)
+static int adopt_entered(kiln_supervisor *self, const kiln_cgroup_name *cgroup, kiln_error *err)
 {
     kiln_process_facts only = {0};
     int rc = find_stopped(&only, err);
     if (rc == 0) {
-        rc = check(self, &only, err);
+        rc = check(self, &only, cgroup, err);
     }
     if (rc == 0) {
-        *pidfd = pidfd_open(only.pid, 0);
-        rc = *pidfd < 0 ? kiln_error_errno(err, errno, "branch: pidfd") : 0;
+        self->main_pidfd = pidfd_open(only.pid, 0);
+        rc = self->main_pidfd < 0 ? kiln_error_errno(err, errno, "branch: pidfd") : 0;
     }
     if (rc < 0) {
         kill(-1, SIGKILL);
@@ -416,7 +434,6 @@ static int adopt_entered(kiln_supervisor *self, int *pidfd, kiln_error *err)
     }
     kill(-1, SIGCONT);
     self->main_pid = only.pid;
-    self->main_pidfd = *pidfd;
     return 0;
 }
 
@@ -541,7 +558,7 @@ static bool hold(kiln_supervisor *self, const kiln_control_message *message)
     if (hold_snapshot(self, what.pid, &err) < 0) {
         release_snapshot(self);
     }
-    return answer(self, KILN_CONTROL_HELD, message->id, &err, -1);
+    return answer(self, KILN_CONTROL_HELD, message->id, &err);
 }
 
 static int adopt_snapshot(kiln_supervisor *self, kiln_error *err)
@@ -563,7 +580,6 @@ static bool adopt(kiln_supervisor *self, const kiln_control_message *message)
 {
     kiln_control_adopt what;
     kiln_error err = KILN_ERROR_INIT;
-    int pidfd = -1;
     if (message->length != sizeof(what) || self->running) {
         return false;
     }
@@ -573,8 +589,9 @@ static bool adopt(kiln_supervisor *self, const kiln_control_message *message)
     self->error = (kiln_error)KILN_ERROR_INIT;
     self->main_pidfd = -1;
     self->running =
-        (what.snapshot ? adopt_snapshot(self, &err) : adopt_entered(self, &pidfd, &err)) == 0;
-    return answer(self, KILN_CONTROL_ADOPTED, message->id, &err, pidfd);
+        (what.snapshot ? adopt_snapshot(self, &err)
+                       : adopt_entered(self, &what.cgroup, &err)) == 0;
+    return answer(self, KILN_CONTROL_ADOPTED, message->id, &err);
 }
 
 bool kiln_supervisor_branch(kiln_supervisor *self, const kiln_control_message *message)
