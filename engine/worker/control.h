@@ -76,7 +76,7 @@ typedef struct kiln_control_adjust {
 } kiln_control_adjust;
 
 typedef struct kiln_control_adopt {
-    bool snapshot; /* the one that is held, files included; else who has entered */
+    bool snapshot;           /* the one that is held, files included; else who has entered */
     kiln_cgroup_name cgroup; /* that who has entered must be in */
 } kiln_control_adopt;
 

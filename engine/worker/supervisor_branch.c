@@ -588,9 +588,8 @@ static bool adopt(kiln_supervisor *self, const kiln_control_message *message)
     self->exit = (kiln_control_exit){0};
     self->error = (kiln_error)KILN_ERROR_INIT;
     self->main_pidfd = -1;
-    self->running =
-        (what.snapshot ? adopt_snapshot(self, &err)
-                       : adopt_entered(self, &what.cgroup, &err)) == 0;
+    self->running = (what.snapshot ? adopt_snapshot(self, &err)
+                                   : adopt_entered(self, &what.cgroup, &err)) == 0;
     return answer(self, KILN_CONTROL_ADOPTED, message->id, &err);
 }
 
