@@ -29,14 +29,23 @@ static int become(uid_t uid)
                : 0;
 }
 
+static int refuse_space(int rc, const char *kind, kiln_error *err)
+{
+    return rc == -ENOSPC || rc == -EUSERS
+               ? kiln_error_set(err, rc,
+                                "branch: too deep: the kernel has 32 namespaces within one "
+                                "another and no more, and each branch of a branch takes one: "
+                                "branch an earlier session")
+               : kiln_error_errno(err, rc, "branch: a nested %s namespace", kind);
+}
+
 /* The child: asks for its maps, and goes on once they are written. */
 static int enter_user(const kiln_sandbox_policy *policy, uid_t uid, int maps, kiln_error *err)
 {
     char byte;
     int rc = kiln_uids_are_ranged(policy) ? become(uid) : 0; /* the owner */
     if (rc < 0 || unshare(CLONE_NEWUSER) < 0) {
-        return kiln_error_errno(err, rc < 0 ? rc : -errno,
-                                "branch: a nested user namespace (32 is the kernel's limit)");
+        return refuse_space(rc < 0 ? rc : -errno, "user", err);
     }
     if (prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0 || write(maps, "", 1) != 1 ||
         read(maps, &byte, 1) != 1) {
@@ -51,7 +60,7 @@ static int enter_user(const kiln_sandbox_policy *policy, uid_t uid, int maps, ki
     }
     rc = kiln_bounding_drop(err); /* a new namespace began with a full one */
     if (rc == 0 && unshare(CLONE_NEWPID) < 0) {
-        rc = kiln_error_errno(err, errno, "branch: pid namespace");
+        rc = refuse_space(-errno, "pid", err);
     }
     return rc;
 }

@@ -48,6 +48,7 @@ struct kiln_fork {
     int theirs[4];         /* 0, 1, 2, frame socket: the fork's */
     bool agreed, nested, forked;
     bool armed; /* supervisors let an entry through */
+    bool lost;  /* `into` has ended */
     kiln_alarm *alarm;
     kiln_error error;
     kiln_fork_done done;
@@ -128,7 +129,9 @@ static void fail(kiln_fork *fork, const kiln_error *err)
     }
     kiln_dialogue *dialogue = fork->parent != NULL ? kiln_guest_dialogue(fork->parent) : NULL;
     bool waits = dialogue != NULL && !dialogue->closed && fork->agreed && !fork->forked;
-    if (waits && fork->stage < STAGE_FORKING) {
+    if (waits && fork->stage == STAGE_CANCELLING) {
+        return; /* likewise */
+    } else if (waits && fork->stage < STAGE_FORKING) {
         static const char cancel = KILN_FORK_CANCEL;
         fork->stage = STAGE_CANCELLING;
         if (send(kiln_guest_socket(fork->parent), &cancel, 1, MSG_DONTWAIT | MSG_NOSIGNAL) ==
@@ -384,16 +387,37 @@ static void on_alarm(void *user)
     }
 }
 
+/* The branch's own sandbox is gone. The worker that was to be forked lives, and may wait for
+ * the order to: then it is called off first. */
+static void lose_branch(kiln_fork *fork, const char *why)
+{
+    kiln_guest *child = kiln_steal(fork->child);
+    if (child != NULL) {
+        kiln_guest_set_fork(child, NULL);
+        if (kiln_run_over(kiln_guest_run(child))) {
+            kiln_guest_discard(child);
+        }
+    }
+    if (fork->into->closed) {
+        fork->into = NULL;
+    }
+    fork->lost = true;
+    fail_with(fork, EPIPE, why);
+}
+
 void kiln_fork_abandon(kiln_sandbox *sandbox, const char *why)
 {
     kiln_fork *fork = forks;
     while (fork != NULL) {
-        if (fork->sandbox == sandbox || fork->into == sandbox) {
+        if (fork->sandbox == sandbox) {
             if (fork->error.code == 0) {
                 kiln_error_set(&fork->error, EPIPE, "%s", why);
             }
             finish(fork);
             fork = forks; /* the list may have changed */
+        } else if (fork->into == sandbox && !fork->lost) {
+            lose_branch(fork, why);
+            fork = forks;
         } else {
             fork = fork->next;
         }

@@ -159,7 +159,7 @@ __attribute__((noinline)) static int fork_apart(const int *spaces, volatile pid_
         if (spaces != NULL && kiln_sandbox_enter_nested(spaces, err) < 0) {
             _exit(1);
         }
-        pid_t child = fork();
+        pid_t child = fork(); /* NOLINT(clang-analyzer-unix.Vfork): what it is for */
         if (child == 0) {
             return 0; /* with a copy of this stack, where nobody has returned yet */
         }

@@ -236,6 +236,72 @@ static void files_only(void)
     EXPECT(d, "print(1)", "ok", "1\n");
 }
 
+/* A session's code can see its branches, read them, reach their files, and end them: the kernel
+ * lets the owner of a user namespace. It cannot change their memory, nor take what they have
+ * open. */
+static void of_the_family(void)
+{
+    static const char tries[] =
+        "import ctypes, os, signal\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "others = [int(p) for p in os.listdir('/proc') if p.isdigit()]\n"
+        "others = [p for p in others if p not in (1, os.getpid())]\n"
+        "print(len(others) > 0)\n"
+        "def opens(path, flags=os.O_RDONLY):\n"
+        "  try: os.close(os.open(path, flags)); return True\n"
+        "  except OSError: return False\n"
+        "buffer = ctypes.create_string_buffer(8)\n"
+        "class Part(ctypes.Structure): _fields_ = [('at', ctypes.c_void_p), ('n', "
+        "ctypes.c_size_t)]\n"
+        "mine, theirs = Part(ctypes.addressof(buffer), 8), Part(id(others), 8)\n"
+        "for p in others:\n"
+        "  at = '/proc/%d/' % p\n"
+        "  reached = [n for n in ('mem', 'oom_score_adj', 'clear_refs') if opens(at + n, "
+        "os.O_WRONLY)]\n"
+        "  for call in (libc.process_vm_readv, libc.process_vm_writev):\n"
+        "    if call(p, ctypes.byref(mine), 1, ctypes.byref(theirs), 1, 0) >= 0: "
+        "reached.append('vm')\n"
+        "  if libc.ptrace(16, p, 0, 0) == 0: reached.append('ptrace')\n"
+        "  pidfd = libc.syscall(434, p, 0)\n"
+        "  for fd in range(20):\n"
+        "    if libc.syscall(438, pidfd, fd, 0) >= 0: reached.append('getfd')\n"
+        "  if reached: print(p, reached)\n";
+    kiln_session *a = open_session("a");
+    EXPECT(a, "x = 1", "ok", NULL);
+    kiln_session *b = branch(a, "b");
+    EXPECT(b, "open('secret', 'w').write('of b'); x = 2", "ok", NULL);
+    auto_json json_t *tried = execute(a, tries, &(manner){0});
+    CHECK(strcmp(text_of(tried, "stdout"), "True\n") == 0);
+    if (strcmp(text_of(tried, "stdout"), "True\n") != 0) {
+        report("%s", text_of(tried, "stdout"));
+    }
+    EXPECT(b, "print(x, open('secret').read())", "ok", "2 of b\n");
+    EXPECT(a, "for p in others: os.kill(p, signal.SIGKILL)", "ok", NULL);
+    auto_json json_t *result = execute(b, "print(x)", &(manner){0});
+    CHECK(strcmp(text_of(result, "status"), "ok") != 0); /* and it is told */
+    EXPECT(b, "print(open('secret').read())", "ok", "of b\n");
+    EXPECT(a, "print(x)", "ok", "1\n");
+}
+
+/* Each is a user namespace within the last one. */
+static void how_deep(void)
+{
+    enum { TOO_DEEP = 40 };
+    char why[1024] = "";
+    kiln_session *at = open_session(NULL);
+    EXPECT(at, "x = 1", "ok", NULL);
+    int depth = 0;
+    for (kiln_session *next = at; depth < TOO_DEEP && next != NULL; depth++) {
+        at = next;
+        next = try_branch(at, NULL, why, sizeof(why));
+    }
+    CHECK(depth > 16 && depth < TOO_DEEP);
+    if (strstr(why, "branch: too deep: the kernel has 32 namespaces") == NULL) {
+        report("after %d: %s", depth, why);
+    }
+    EXPECT(at, "print(x)", "ok", "1\n");
+}
+
 SCENE(independence)
 SCENE(of_a_branch)
 SCENE(ends)
@@ -243,15 +309,17 @@ SCENE(refusals)
 SCENE(state_of_the_process)
 SCENE(confinement)
 SCENE(limits)
+SCENE(of_the_family)
+SCENE(how_deep)
 SCENE(nothing_left)
 SCENE(files_only)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TESTS(independence), TESTS(of_a_branch),          TESTS(ends),
-        TESTS(refusals),     TESTS(state_of_the_process), TESTS(confinement),
-        TESTS(limits),       TESTS(nothing_left),         TESTS(files_only),
+        TESTS(independence),         TESTS(of_a_branch),   TESTS(ends),     TESTS(refusals),
+        TESTS(state_of_the_process), TESTS(confinement),   TESTS(limits),   TESTS(nothing_left),
+        TESTS(files_only),           TESTS(of_the_family), TESTS(how_deep),
     };
     return cmocka_run_group_tests_name("branch", tests, NULL, NULL);
 }

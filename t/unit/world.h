@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -54,11 +55,19 @@ static const char *build_folder(void)
 
 static void open_world(const char *const *set)
 {
-    kiln_paths paths = {.scripts = "scripts", .conf = "conf"};
+    static kiln_paths paths = {.scripts = "scripts", .conf = "conf"}; /* the engine keeps it */
     kiln_error err = KILN_ERROR_INIT;
     kiln_config *config = NULL;
+    const char *all[32] = {NULL};
+    size_t count = 0;
+    while (set[count] != NULL && count < sizeof(all) / sizeof(all[0]) - 2) {
+        all[count] = set[count];
+        count++;
+    }
+    /* ASan's shadow is charged, too, and its allocator ends who gets no memory. */
+    all[count] = getenv("KILN_SANITIZE") != NULL ? "limits.memory=0" : NULL;
     const kiln_config_sources sources = {
-        .file = "", .runtimes = "conf/runtimes.ini", .set = set};
+        .file = "", .runtimes = "conf/runtimes.ini", .set = all};
     snprintf(paths.plugins, sizeof(paths.plugins), "%s/plugins", build_folder());
     snprintf(paths.executable, sizeof(paths.executable), "%s/kiln", build_folder());
     if (kiln_config_load(&sources, &config, &err) < 0 || uv_loop_init(&w.loop) < 0 ||
