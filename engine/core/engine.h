@@ -118,7 +118,7 @@ void kiln_query_cancel(kiln_query *query);
  * execution is in flight (-EBUSY), and none is begun in either before `done`, which comes
  * once, possibly from within: with the new session or why there is none. new_id as for
  * kiln_session_open. A branch shares the session's network (its loopback); its code cannot
- * reach the session, but the session's code can signal its branches and look at them. */
+ * reach the session, but the session's code can end its branches, and reach their files. */
 int kiln_session_fork(kiln_session *session, const char *new_id,
                       void (*done)(void *user, kiln_session *session, const kiln_error *err),
                       void *user, kiln_error *err);
