@@ -364,7 +364,7 @@ static void tell(outcome *o, const char *mode, const char *expected, bool parent
 {
     const bool sanitized = getenv("KILN_SANITIZE") != NULL; /* ASan's shadow counts, too */
     const kiln_limits limits = {.size = sizeof(limits),
-                                .memory = sanitized ? 0 : 256 << 20,
+                                .memory = sanitized ? UINT64_C(64) << 40 : 256 << 20,
                                 .processes = 64,
                                 .disk = 4 << 20,
                                 .files = 100,
