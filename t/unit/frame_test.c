@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "worker/cell_frame.h"
+#include "worker/dialogue.h"
 
 static const struct {
     unsigned char type;
@@ -252,9 +253,36 @@ static void verdicts_come_as_they_went(void **state)
     }
 }
 
+static void count_broken(void *user, const char *why)
+{
+    assert_non_null(why);
+    ++*(int *)user;
+}
+
+/* Told once, and nothing goes either way any more. */
+static void a_bad_frame_is_the_last(void **state)
+{
+    (void)state;
+    int broken = 0;
+    kiln_error err = KILN_ERROR_INIT;
+    const kiln_dialogue_callbacks callbacks = {.on_broken = count_broken};
+    kiln_dialogue dialogue = {.callbacks = &callbacks, .user = &broken};
+    assert_int_equal(kiln_frame_append(&dialogue.in, KILN_FRAME_DONE, "", 0), 0);
+    assert_int_equal(kiln_frame_append(&dialogue.in, KILN_FRAME_READY, "", 0), 0);
+    assert_true(kiln_dialogue_decode(&dialogue) < 0);
+    assert_int_equal(broken, 1);
+    assert_true(kiln_dialogue_decode(&dialogue) < 0);
+    assert_int_equal(broken, 1);
+    assert_false(dialogue.started);
+    assert_int_equal(kiln_dialogue_analyze(&dialogue, "1", 1, &err), -EPIPE);
+    assert_int_equal(dialogue.out.length, 0);
+    kiln_dialogue_free(&dialogue);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_bad_frame_is_the_last),
         cmocka_unit_test(cells_come_as_they_went),
         cmocka_unit_test(cells_of_another_shape),
         cmocka_unit_test(verdicts_come_as_they_went),
