@@ -60,7 +60,7 @@ static void open_world(const char *const *set)
     kiln_config *config = NULL;
     const char *all[32] = {NULL};
     size_t count = 0;
-    while (set[count] != NULL && count < sizeof(all) / sizeof(all[0]) - 2) {
+    while (count < sizeof(all) / sizeof(all[0]) - 2 && set[count] != NULL) {
         all[count] = set[count];
         count++;
     }
