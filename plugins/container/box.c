@@ -114,11 +114,7 @@ static void on_removed(void *user, const api_reply *reply)
     }
     /* Podman: it ended by itself just when it was to be killed. */
     if (++box->questions < REMOVE_MAX) {
-        if (box->self->closing) { /* no timer would come */
-            remove_it(box);
-        } else {
-            wait_for(box, REMOVE_AGAIN_MS, remove_again);
-        }
+        wait_for(box, REMOVE_AGAIN_MS, remove_again);
         return;
     }
     say(box->self, KILN_PLUGIN_LOG_WARNING, "%s is left behind: %s", box->name, reply->error);
@@ -134,6 +130,14 @@ static void remove_it(struct box *box)
     if (box->call == NULL) {
         say(box->self, KILN_PLUGIN_LOG_WARNING, "%s is left behind: out of memory", box->name);
         wait_for(box, 0, remove_again);
+    }
+}
+
+void box_remove_now(struct box *box)
+{
+    if (box->removing && box->call == NULL) {
+        forget_call(box);
+        remove_it(box);
     }
 }
 
@@ -335,7 +339,7 @@ void box_fated(struct box *box, box_fate fate, int signal_number)
     box->fate_signal = signal_number;
     if (fate == FATE_PAUSED && box->state == BOX_READY) {
         box->state = BOX_LOST;
-        let_go(box);
+        forget_call(box);
         lose(box, KILN_STATUS_UNAVAILABLE, "ContainerPaused",
              "the container was paused from outside; the session's state is lost");
     } else if (fate == FATE_REMOVED && box->state == BOX_READY) {

@@ -73,6 +73,8 @@ struct box *box_open(backend *self, const char *image, bool has_agent,
                      void (*ready)(void *user, struct box *box, const char *error), void *user);
 /* Nobody wants it any more: it is removed, `ready` will not be called. */
 void box_close(struct box *box);
+/* One that is between two attempts at its removal makes the next at once. */
+void box_remove_now(struct box *box);
 /* Its main process, its agent or its engine is no more there: finds out why, then tells the
  * job that runs in it. `why`: what is known already, or NULL. */
 void box_lost(struct box *box, const char *why);

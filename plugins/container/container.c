@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SESSION_BOXES = 8, FINI_MS = 5000 };
+enum { SESSION_BOXES = 8, FINI_STEPS = 25, FINI_STEP_MS = 200 };
 
 /* One box for each image that its languages run in. */
 struct session {
@@ -249,7 +249,13 @@ static void fini(void *state)
         next = box->next;
         box_close(box);
     }
-    http_finish(self, boxes_left, FINI_MS);
+    for (int i = 0; i < FINI_STEPS && self->boxes != NULL; i++) {
+        for (struct box *box = self->boxes, *next; box != NULL; box = next) {
+            next = box->next;
+            box_remove_now(box); /* the timer that it waits for would not come */
+        }
+        http_finish(self, boxes_left, FINI_STEP_MS);
+    }
     if (self->boxes != NULL) {
         say(self, KILN_PLUGIN_LOG_WARNING,
             "the container engine did not remove %s in time: the next start will",

@@ -505,7 +505,7 @@ static uint64_t now_ms(void)
 void http_finish(backend *self, bool (*wanted)(backend *self), uint64_t milliseconds)
 {
     uint64_t end = now_ms() + milliseconds;
-    while (wanted(self) && now_ms() < end && self->requests != NULL) {
+    while (wanted(self) && now_ms() < end) {
         struct pollfd fds[64];
         http *of[64];
         nfds_t count = 0;
@@ -519,7 +519,7 @@ void http_finish(backend *self, bool (*wanted)(backend *self), uint64_t millisec
                 .events = POLLIN | (request->out_at < request->out_length ? POLLOUT : 0)};
             of[count++] = request;
         }
-        if (count == 0 || poll(fds, count, 100) < 0) {
+        if (poll(fds, count, 100) < 0) {
             return;
         }
         /* One at a time: a callback may end any other. */

@@ -106,7 +106,7 @@ int main(int argc, char **argv)
         measure_fail("request", "out of memory");
     }
     for (int i = -100; i < runs; i++) {
-        uint64_t count = (uint64_t)(i + 101);
+        uint64_t count = (uint64_t)i + 101;
         execute(policies, "default", request, count, i >= 0 ? &chain_of_five : NULL);
         execute(policies, "empty", request, count, i >= 0 ? &empty_chain : NULL);
     }

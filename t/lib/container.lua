@@ -39,7 +39,8 @@ function container.serve()
     "--storage-driver", "overlay", "--storage-opt",
     "additionalimagestore=" .. container.store, "system", "service", "--time=0",
     "unix://" .. container.socket },
-    env = { CONTAINERS_CONF = container.dir .. "/containers.conf" }, timeout = 600 }
+    env = { CONTAINERS_CONF = container.dir .. "/containers.conf" }, timeout = 600,
+    cwd = container.dir } -- its conmon writes a file "oom" where it is
   local deadline = posix.now() + 30
   while tap.run({ "curl", "-sf", "--unix-socket", container.socket, "http://d/_ping" }).code ~= 0 do
     if posix.now() > deadline or container.service.ended then
