@@ -48,20 +48,24 @@ def _writer(stream):
 
 
 def stream_process(argv, text=None, out=None, err=None):
-    """Runs a program; its output goes through sys.stdout and sys.stderr. The exit
-    status, negative: the signal that it died of."""
+    """Runs a program; its output goes through sys.stdout and sys.stderr. One function for
+    both gets them as one stream, in order. The exit status, negative: the signal that it
+    died of."""
+    together = out is not None and out is err
     subprocess, threading = session.library("subprocess"), session.library("threading")
     process = subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        argv, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if together else subprocess.PIPE,
         stdin=subprocess.PIPE if text is not None else subprocess.DEVNULL)
 
     def copy(source, write):
         for piece in iter(lambda: source.read1(65536), b""):
             write(piece)
 
-    readers = [threading.Thread(target=copy, args=pair, daemon=True) for pair in (
-        (process.stdout, out or _writer(sys.stdout)),
-        (process.stderr, err or _writer(sys.stderr)))]
+    readers = [threading.Thread(target=copy, args=(source, write), daemon=True)
+               for source, write in ((process.stdout, out or _writer(sys.stdout)),
+                                     (process.stderr, err or _writer(sys.stderr)))
+               if source is not None]
     try:
         for reader in readers:
             reader.start()
@@ -334,8 +338,9 @@ class ZMQInteractiveShell(InteractiveShell):
         command = fill(command)
         refuse_install(command.replace("&&", " ").split())
         gathered = []
+        gather = gathered.append
         namespace()["_exit_code"] = stream_process(
-            ["bash", "-c", command], out=gathered.append, err=gathered.append)
+            ["bash", "-c", command], out=gather, err=gather)
         text = b"".join(gathered).decode("utf-8", "replace")
         return Lines(text.splitlines()) if split else text
 
