@@ -480,10 +480,15 @@ static void descriptors(void)
     }
     close(null);
 }
+/* Each in one send: the frames of the other thread stay whole. */
 static void *write_on(void *unused)
 {
+    static const char said[] = {'b', 'e', 't', 'w', 'e', 'e', 'n', '\n'};
+    unsigned char whole[KILN_FRAME_HEADER + sizeof(said)];
+    kiln_frame_header(whole, KILN_FRAME_STDOUT, sizeof(said));
+    memcpy(whole + KILN_FRAME_HEADER, said, sizeof(said));
     for (;;) {
-        text(KILN_FRAME_STDOUT, "between\n");
+        put(whole, sizeof(whole));
         nanosleep(&(struct timespec){0, 1000000}, NULL);
     }
     return unused;

@@ -45,7 +45,7 @@ static int setup_with(void **state, const char *backend, const char *extra)
     const char *const set[] = {backends,
                                default_backend,
                                "chain.default.policies=",
-                               "session.query_timeout=400ms",
+                               "session.query_timeout=1500ms",
                                "engine.grace=300ms",
                                extra != NULL ? extra : "session.max=5",
                                strcmp(backend, "asker") == 0 ? plugin : NULL,
