@@ -212,7 +212,8 @@ run: packages-run
 test: packages-test
 	@$(SUBMAKE) suite
 
-# Everything that prove runs, in one call, so that its summary counts everything.
+# Everything that prove runs, in one call, so that its summary counts everything; one more
+# at a time than there are cores, since tests wait as much as they compute.
 SUITE = $(wildcard t/*.t) $(UNITS)
 suite: all $(TEST_PLUGINS) $(UNITS)
 	@test -n "$(strip $(SUITE))" || { echo 'make test: there are no tests in t/' >&2; exit 1; }
@@ -220,7 +221,7 @@ suite: all $(TEST_PLUGINS) $(UNITS)
 	  { echo "make test: $$test: not executable; chmod +x $$test" >&2; exit 1; }; done
 	@KILN="$${KILN:-$(abspath $(BUILD))/kiln}" KILN_BUILD=$(abspath $(BUILD)) \
 	  LUA_PATH='t/lib/?.lua;;' CMOCKA_MESSAGE_OUTPUT=TAP MAKEFLAGS= MAKELEVEL= \
-	  prove -j$(JOBS) --exec '' $(PROVE_FLAGS) $(SUITE) </dev/null 2>&1 | tee $(BUILD)/test.log
+	  prove -j$$(($(JOBS) + 1)) --exec '' $(PROVE_FLAGS) $(SUITE) </dev/null 2>&1 | tee $(BUILD)/test.log
 
 # The suite again under ASan and UBSan, in a build folder of its own. Leaks are not
 # looked for: the worker embeds Python, which keeps its own to the end.
