@@ -14,7 +14,7 @@ local CELL = "open('/work/started', 'w').close()\nprint('kept', flush=True)\nimp
 -- A notebook whose first cell waits, and a second; the container it runs in, once it does.
 local function start(seconds, ...)
   local dir = tap.tempdir()
-  local argv = container.argv("--keep-going", "--timeout", "60s", "-o", dir .. "/out", ...)
+  local argv = container.argv("--keep-going", "--timeout", "400s", "-o", dir .. "/out", ...)
   argv[#argv + 1] = tap.write(dir .. "/n.ipynb",
     attack.notebook("python", { CELL:format(seconds), "'next'" }))
   local process = tap.start { argv = argv, cwd = dir }
@@ -39,7 +39,7 @@ local function finish(process, want, title)
   return results
 end
 
-local process, name = start(50)
+local process, name = start(300)
 container.podman("kill", name)
 local results = finish(process, { status = "unavailable", error = "ContainerKilled", out = "^kept\n$" },
   "killed from outside")
@@ -49,11 +49,11 @@ for _, decision in ipairs(results[2] and results[2].decisions or {}) do
 end
 tap.like(told, "killed from outside %(SIGKILL%); the session's state is lost", "and is told that its state is lost")
 
-process, name = start(50)
+process, name = start(300)
 container.podman("pause", name)
 finish(process, { status = "unavailable", error = "ContainerPaused" }, "paused from outside")
 
-process, name = start(50)
+process, name = start(300)
 container.podman("rm", "-f", "-t", "0", name)
 finish(process, { status = "unavailable", error = "ContainerRemoved" }, "removed from outside")
 
@@ -67,15 +67,23 @@ finish(process, { status = "ok", out = "^kept\n$" }, "the engine was started aga
 
 -- ---- kiln itself is killed
 
-process, name = start(50)
-process:kill(9)
-process:wait()
-local deadline = posix.now() + 20
 local function state() return (container.podman("ps", "-a", "--format", "{{.Names}}").out) end
-tap.contains(state(), name, "kiln is killed: its container is still known")
-local ran = tap.run_json { argv = container.argv("-c", "1") }
-while state():find(name, 1, true) and posix.now() < deadline do posix.sleep(0.1) end
-tap.unlike(state(), name, "the next start removes it")
+for _, how in ipairs { "running", "paused" } do
+  process, name = start(300)
+  process:kill(19) -- it must not see the pause
+  if how == "paused" then container.podman("pause", name) end
+  process:kill(9)
+  process:wait()
+  tap.contains(state(), name, "kiln is killed: its container, " .. how .. ", is still known")
+  tap.run_json { argv = container.argv("-c", "1") }
+  -- What it had no time for, the next one does.
+  local deadline = posix.now() + 60
+  while state():find(name, 1, true) and posix.now() < deadline do
+    tap.run_json { argv = container.argv("-c", "1") }
+  end
+  tap.unlike(state(), name, "the next start removes it")
+end
+local ran
 
 -- ---- code against its agent
 

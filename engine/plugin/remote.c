@@ -105,6 +105,7 @@ static void remote_close(kiln_remote *remote)
     if (remote == NULL) {
         return;
     }
+    bool asked = remote->dialogue.awaited == KILN_FRAME_REPLY;
     if (remote->dialogue.dropped > 0) {
         kiln_log(KILN_LOG_DEBUG, remote->backend->section,
                  "%llu outputs between cells were dropped",
@@ -113,6 +114,12 @@ static void remote_close(kiln_remote *remote)
     remote->busy++;
     remote->closed = true;
     remote->dialogue.closed = true;
+    kiln_ticket_entry *entry =
+        asked ? kiln_ticket_find(&remote->backend->all->tickets, remote->backend, remote->ticket)
+              : NULL;
+    if (entry != NULL && kiln_binding_owns_query(entry->binding, remote->ticket)) {
+        kiln_binding_ticket_reply(entry->binding, NULL, "the worker has ended");
+    }
     leave(remote);
 }
 

@@ -16,15 +16,14 @@
  *                   each argument and each NAME=value, each followed by a NUL
  *     0x02 ANALYZE  JSON {"id":1,"code":""}
  *     0x03 QUERY    JSON {"id":1,"name":"complete","arguments":{...}}
- * a worker elsewhere; one of this machine gets SIGINT worker -> engine 0x41 STDOUT   raw bytes
+ *     0x04 INTERRUPT JSON {"id":1}: stop the running cell or query, if it is that one. Only to
+ *                   a worker elsewhere; one of this machine gets SIGINT
  *     0x05 REHEARSE packed: u32 id, u32 turn, u32 1 at the last turn, else 0. Answered by a
  *                   DONE with its id, as a cell is; see kiln_worker.rehearse
- *                   worker elsewhere; one of this machine gets SIGINT
  *     0x08 FORK     JSON {"id":1,"snapshot":false}: make a second worker of yourself
  *     0x09 RESUME   empty: to a snapshot, which is the worker from now on
  *   worker -> engine
  *     0x41 STDOUT   raw bytes
- *     0x04 INTERRUPT JSON {"id":1}: stop the running cell or query, if it is that one. Only to
  *     0x42 STDERR   raw bytes
  *     0x43 DISPLAY, 0x44 RESULT, 0x45 ERROR, 0x46 UPDATE, 0x47 CLEAR
  *                   JSON as kiln_event's in plugin.h

@@ -26,6 +26,8 @@ struct agent {
     size_t line_length;
     char *out; /* what the socket did not take */
     size_t out_length, out_at;
+    kiln_ticket asked; /* of the last query */
+    bool has_asked;
     unsigned busy;
     bool freed;
 };
@@ -342,4 +344,21 @@ int agent_execute(struct agent *agent, kiln_ticket ticket, const kiln_input *inp
 void agent_interrupt(struct agent *agent)
 {
     agent->box->self->guests->interrupt(agent->remote);
+}
+
+int agent_query(struct agent *agent, kiln_ticket ticket, const char *name,
+                const char *arguments, size_t length)
+{
+    int rc = agent->box->self->guests->query(agent->remote, ticket, name, arguments, length);
+    if (rc == 0) {
+        agent->asked = ticket;
+        agent->has_asked = true;
+    }
+    return rc;
+}
+
+bool agent_asks(const struct agent *agent, kiln_ticket ticket)
+{
+    return agent->has_asked && agent->asked.slot == ticket.slot &&
+           agent->asked.generation == ticket.generation;
 }

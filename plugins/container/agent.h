@@ -22,6 +22,12 @@ void agent_free(struct agent *agent);
 bool agent_is_direct(const struct agent *agent);
 
 int agent_execute(struct agent *agent, kiln_ticket ticket, const kiln_input *input);
+/* The engine takes the reply for the ticket. 0, or negative errno: nothing follows. */
+int agent_query(struct agent *agent, kiln_ticket ticket, const char *name,
+                const char *arguments, size_t length);
+/* Whether that ticket is of the query that was handed on last. */
+bool agent_asks(const struct agent *agent, kiln_ticket ticket);
+/* Asks its running cell or query to stop. */
 void agent_interrupt(struct agent *agent);
 
 #endif

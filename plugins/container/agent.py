@@ -40,13 +40,15 @@ _SETFL, _ASYNC = getattr(fcntl, "F_SETFL", 0), getattr(os, "O_ASYNC", 0o20000)
 _usage = (lambda get, who: lambda: get(who).ru_maxrss * 1024)(
     resource.getrusage, resource.RUSAGE_SELF) if resource is not None else lambda: 0
 
-EXECUTE, INTERRUPT = 0x01, 0x04
-STDOUT, STDERR, DONE, READY, FAILED = 0x41, 0x42, 0x50, 0x52, 0x53
+EXECUTE, QUERY, INTERRUPT = 0x01, 0x03, 0x04
+STDOUT, STDERR, DONE, READY, FAILED, REPLY = 0x41, 0x42, 0x50, 0x52, 0x53, 0x54
 # An event's type in plugin.h -> its frame's
 EVENTS = {2: 0x43, 3: 0x44, 4: 0x45, 5: 0x46, 6: 0x47}
 VERSION = 1
 PAYLOAD_MAX = 128 << 20  # of one request
 EVENT_MAX = 32 << 20
+REPLY_MAX = 4 << 20
+QUERY_MEMORY = 256 << 20  # bytes beyond what is mapped, for an answer
 PIECE = 1 << 20  # bytes of one stream frame
 DRAIN_MAX = 1 << 20  # of a pipe at a cell's end; a program may write on for ever
 F_SETOWN_EX, F_OWNER_TID = 15, 0
@@ -110,7 +112,7 @@ class Frames:
             return None
         length, kind, version, reserved = _header.unpack_from(self.buffer)
         if version != VERSION or reserved or length > PAYLOAD_MAX or kind not in (
-                EXECUTE, INTERRUPT):
+                EXECUTE, QUERY, INTERRUPT):
             raise Bad("type 0x%02x, version %d, %d bytes" % (kind, version, length))
         end = _header.size + length
         if len(self.buffer) < end:
@@ -203,7 +205,8 @@ class Channel:
         self._owner = _getpid()
         self._armed = False
         self._interrupted = False
-        self._cell = None  # id of the running cell
+        self._cell = None  # id of the running cell or query
+        self._quiet = False  # it is a query: what it emits is dropped
         self._flags = None
         if fcntl is not None:
             self._tell_of_input()
@@ -263,7 +266,7 @@ class Channel:
         else:
             data = bytes(data)
             length = len(data)
-        if self._cell is None or _getpid() != self._owner:
+        if self._cell is None or self._quiet or _getpid() != self._owner:
             self._raw(number, data)
             return length
         kind = STDERR if number == 2 else STDOUT
@@ -272,7 +275,7 @@ class Channel:
         return length
 
     def emit(self, kind, text, last=False):
-        if self._cell is None or _getpid() != self._owner:
+        if self._cell is None or self._quiet or _getpid() != self._owner:
             return False
         payload = text.encode("utf-8")
         if len(payload) > EVENT_MAX:
@@ -319,6 +322,15 @@ class Channel:
         self._outputs.drain()
         self._outputs.running = False
         self._cell = None
+
+    def ask(self, number):
+        """In place of begin, for a query."""
+        self._cell = number
+        self._quiet = True
+
+    def answered(self):
+        self._cell = None
+        self._quiet = False
 
 
 def _processor_time():
@@ -390,6 +402,53 @@ def _run(session, channel, payload):
     return _done(number, status, code, _processor_time() - before)
 
 
+def _hold_memory():
+    """What the code's objects say of themselves may take so much: more must fail there, not
+    end the session by its memory limit. Gives what undoes it."""
+    if resource is None:
+        return lambda: None
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    try:
+        with open("/proc/self/statm") as statm:
+            most = int(statm.read().split()[0]) * resource.getpagesize() + QUERY_MEMORY
+    except (OSError, ValueError):
+        return lambda: None
+    if before[0] == resource.RLIM_INFINITY or most < before[0]:
+        resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
+    return lambda: resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def _ask(session, channel, name, arguments):
+    """The reply to a query, as JSON text, or why there is none."""
+    try:
+        reply = session.query(name, arguments)
+    except BaseException as error:
+        channel.arm(False)
+        interrupt = isinstance(error, KeyboardInterrupt)
+        return None, "it was interrupted" if interrupt else "it failed: %s" % type(error).__name__
+    return reply, "this backend does not know such a query"
+
+
+def _answer(session, channel, payload):
+    query = _decode(payload.decode())
+    number = query["id"]
+    release = _hold_memory()
+    channel.ask(number)
+    try:
+        reply, error = _ask(session, channel, query["name"], _encode(query["arguments"]))
+    finally:
+        release()
+    if _getpid() != channel._owner:
+        _exit(0)
+    channel.answered()
+    if reply is not None:
+        text = ('{"id":%d,"reply":%s}' % (number, reply)).encode("utf-8", "replace")
+        if len(text) <= REPLY_MAX:
+            return text
+        error = "the reply is longer than 4 MiB"
+    return _encode({"id": number, "error": error}).encode()
+
+
 def _carrier(options):
     """(source, target) of frames."""
     if options.get("carrier") == "stdio":
@@ -447,6 +506,8 @@ def _main():
         kind, payload = frame
         if kind == EXECUTE:
             frames.send(DONE, _run(session, channel, payload))
+        elif kind == QUERY:
+            frames.send(REPLY, _answer(session, channel, payload))
 
 
 try:

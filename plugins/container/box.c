@@ -1,353 +1,16 @@
+/* box.c - the steps in which a box is made. */
 #include "box.h"
 
 #include "agent.h"
 #include "image.h"
-#include "job.h"
 #include "root.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
-
-enum {
-    ASK_AGAIN_MS = 20,
-    ASK_RUNNING_MAX = 50, /* times that it is called running though its process has gone */
-    ASK_ENGINE_MAX = 250, /* times that the engine does not answer */
-    FATE_MS = 300,        /* for the event that tells who ended it */
-    REMOVE_AGAIN_MS = 500,
-    REMOVE_MAX = 4,
-    REMOVE_TIMEOUT_MS = 20000,
-};
-
-static void remove_it(struct box *box);
-
-static void free_box(struct box *box)
-{
-    const kiln_host *host = box->self->host;
-    *box->place = box->next;
-    if (box->next != NULL) {
-        box->next->place = box->place;
-    }
-    agent_free(box->agent);
-    http_cancel(box->attach);
-    api_cancel(box->call);
-    if (box->timer != NULL) {
-        host->cancel(host, box->timer);
-    }
-    if (box->work_fd >= 0) {
-        close(box->work_fd);
-    }
-    meter_close(&box->meter);
-    free(box->image);
-    free(box->options);
-    free(box);
-}
-
-static void wait_for(struct box *box, uint64_t milliseconds, void (*then)(void *user))
-{
-    const kiln_host *host = box->self->host;
-    if (box->timer != NULL) {
-        host->cancel(host, box->timer);
-    }
-    box->timer = host->timer(host, milliseconds, then, box);
-}
-
-/* The step in flight is of no more use. The streams stay, until the engine has removed it:
- * were they closed before, it would end by itself just when it is being killed. */
-static void forget_call(struct box *box)
-{
-    image_forget(box->self, box);
-    api_cancel(box->call);
-    box->call = NULL;
-    if (box->timer != NULL) {
-        box->self->host->cancel(box->self->host, box->timer);
-        box->timer = NULL;
-    }
-}
-
-/* Nor are the streams. */
-static void let_go(struct box *box)
-{
-    forget_call(box);
-    agent_free(box->agent);
-    box->agent = NULL;
-    box->stop = 1;
-    http_cancel(box->attach);
-    box->attach = NULL;
-}
-
-/* ---- removal */
-
-static void after_removal(struct box *box)
-{
-    struct job *job = box->job;
-    box->created = false;
-    box->removing = false;
-    if (job != NULL) {
-        job_box_gone(job); /* may close the box */
-        return;
-    }
-    if (box->unwanted) {
-        free_box(box);
-    }
-}
-
-static void remove_again(void *user)
-{
-    struct box *box = user;
-    box->timer = NULL;
-    remove_it(box);
-}
-
-static void on_removed(void *user, const api_reply *reply)
-{
-    struct box *box = user;
-    box->call = NULL;
-    /* 404: somebody else did; 409: it is being removed already. */
-    if (reply->error == NULL || reply->status == 404 || reply->status == 409) {
-        after_removal(box);
-        return;
-    }
-    /* Podman: it ended by itself just when it was to be killed. */
-    if (++box->questions < REMOVE_MAX) {
-        wait_for(box, REMOVE_AGAIN_MS, remove_again);
-        return;
-    }
-    say(box->self, KILN_PLUGIN_LOG_WARNING, "%s is left behind: %s", box->name, reply->error);
-    after_removal(box);
-}
-
-static void remove_it(struct box *box)
-{
-    char path[96];
-    snprintf(path, sizeof(path), "/containers/%s?force=true&v=true", box->name);
-    box->removing = true;
-    box->call = api_start(box->self, "DELETE", path, NULL, REMOVE_TIMEOUT_MS, on_removed, box);
-    if (box->call == NULL) {
-        say(box->self, KILN_PLUGIN_LOG_WARNING, "%s is left behind: out of memory", box->name);
-        wait_for(box, 0, remove_again);
-    }
-}
-
-void box_remove_now(struct box *box)
-{
-    if (box->removing && box->call == NULL) {
-        forget_call(box);
-        remove_it(box);
-    }
-}
-
-void box_close(struct box *box)
-{
-    if (box == NULL || box->unwanted) {
-        return;
-    }
-    box->ready = NULL;
-    box->unwanted = true;
-    if (box->creating || box->removing) {
-        return; /* goes on when the engine has answered */
-    }
-    forget_call(box);
-    box->state = BOX_REMOVING;
-    box->questions = 0;
-    if (box->created) {
-        remove_it(box);
-    } else {
-        free_box(box);
-    }
-}
-
-/* It will not be ready. */
-static void give_up(struct box *box, const char *error)
-{
-    void (*ready)(void *, struct box *, const char *) = box->ready;
-    void *user = box->user;
-    char copy[1000];
-    snprintf(copy, sizeof(copy), "%s", error);
-    box_close(box);
-    if (ready != NULL) {
-        ready(user, NULL, copy);
-    }
-}
-
-void box_kill(struct box *box, const char *name, const char *text)
-{
-    if (box->state != BOX_READY) {
-        return; /* it is known to be ending */
-    }
-    box->state = BOX_LOST;
-    box->lost.status = KILN_STATUS_CRASHED;
-    box->lost.name = name;
-    snprintf(box->lost.text, sizeof(box->lost.text), "%s", text);
-    forget_call(box);
-    box->questions = 0;
-    remove_it(box);
-}
-
-/* ---- how it ended */
-
-static void tell_lost(struct box *box)
-{
-    if (box->job != NULL) {
-        job_box_gone(box->job);
-    } else if (box->unwanted) {
-        box->unwanted = false;
-        box_close(box);
-    }
-}
-
-__attribute__((format(printf, 4, 5))) static void
-lose(struct box *box, kiln_status status, const char *name, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    box->lost.status = status;
-    box->lost.name = name;
-    vsnprintf(box->lost.text, sizeof(box->lost.text), format, arguments);
-    va_end(arguments);
-    tell_lost(box);
-}
-
-/* The container has ended with this status, and nothing is left to wait for. */
-static void conclude(struct box *box)
-{
-    int code = box->lost.exit_code;
-    if (box->fate == FATE_REMOVED) {
-        lose(box, KILN_STATUS_UNAVAILABLE, "ContainerRemoved",
-             "the container was removed from outside; the session's state is lost");
-    } else if (box->fate == FATE_KILLED) {
-        const char *signal = sigabbrev_np(box->fate_signal);
-        lose(box, KILN_STATUS_UNAVAILABLE, "ContainerKilled",
-             "the container was killed from outside (SIG%s); the session's state is lost",
-             signal != NULL ? signal : "KILL");
-    } else if (code > 128 && code < 128 + 65) {
-        const char *signal = sigabbrev_np(code - 128);
-        lose(box, KILN_STATUS_CRASHED, "WorkerDied",
-             "the process died of signal %d (SIG%s); the session's state is lost", code - 128,
-             signal != NULL ? signal : "?");
-    } else {
-        lose(box, KILN_STATUS_CRASHED, "WorkerExited",
-             "the process exited with status %d before the cell ended; the session's state is "
-             "lost",
-             code);
-    }
-}
-
-static void ask(void *user);
-
-/* What the engine says of a container of ours that does not do its work any more. */
-static void on_asked(void *user, const api_reply *reply)
-{
-    struct box *box = user;
-    box->call = NULL;
-    const json_t *state = json_object_get(reply->json, "State");
-    const char *status = json_string_value(json_object_get(state, "Status"));
-    if (reply->status == 404) {
-        lose(box, KILN_STATUS_UNAVAILABLE, "ContainerRemoved",
-             "the container was removed from outside; the session's state is lost");
-        return;
-    }
-    if (reply->error != NULL) {
-        if (++box->questions < ASK_ENGINE_MAX) {
-            wait_for(box, ASK_AGAIN_MS, ask);
-        } else {
-            lose(box, KILN_STATUS_UNAVAILABLE, "EngineUnreachable", "%s", reply->error);
-        }
-        return;
-    }
-    if (json_is_true(json_object_get(state, "Paused"))) {
-        lose(box, KILN_STATUS_UNAVAILABLE, "ContainerPaused",
-             "the container was paused from outside; the session's state is lost");
-        return;
-    }
-    if (json_is_true(json_object_get(state, "Running"))) {
-        if (box->why[0] != '\0') {
-            lose(box, KILN_STATUS_UNAVAILABLE, "WorkerFailed", "%s", box->why);
-        } else if (++box->questions < ASK_RUNNING_MAX) {
-            wait_for(box, ASK_AGAIN_MS, ask);
-        } else {
-            lose(box, KILN_STATUS_CRASHED, "WorkerExited",
-                 "the process closed its channel before the cell ended; the session's state is "
-                 "lost");
-        }
-        return;
-    }
-    box->lost.exit_code = (int)json_integer_value(json_object_get(state, "ExitCode"));
-    if (json_is_true(json_object_get(state, "OOMKilled")) || box->oom) {
-        lose(box, KILN_STATUS_LIMIT, "memory",
-             "the limit on memory was reached; the session's state is lost");
-    } else if (box->fate == FATE_NONE && !box->asked_twice) {
-        box->asked_twice = true;     /* its own doing, or somebody's: an event tells, or */
-        wait_for(box, FATE_MS, ask); /* that it is gone by then */
-    } else {
-        if (status != NULL &&
-            (strcmp(status, "removing") == 0 || strcmp(status, "dead") == 0)) {
-            box->fate = FATE_REMOVED;
-        }
-        conclude(box);
-    }
-}
-
-static void ask(void *user)
-{
-    struct box *box = user;
-    char path[96];
-    box->timer = NULL;
-    snprintf(path, sizeof(path), "/containers/%s/json", box->name);
-    box->call = api_start(box->self, "GET", path, NULL, API_TIMEOUT_MS, on_asked, box);
-    if (box->call == NULL) {
-        lose(box, KILN_STATUS_UNAVAILABLE, "OutOfMemory", "out of memory");
-    }
-}
-
-void box_lost(struct box *box, const char *why)
-{
-    char text[500];
-    reading now;
-    if (box->state == BOX_OPENING) {
-        snprintf(text, sizeof(text), "image %s: %s%s%s%s%s%s", box->image,
-                 why != NULL ? why : "the container ended while it started",
-                 box->said[0] != '\0' ? ": " : "", box->said,
-                 box->has_agent ? "; is there a \"" : "",
-                 box->has_agent ? box->self->settings.python : "",
-                 box->has_agent ? "\" in it? see python in [backend container]" : "");
-        give_up(box, text);
-        return;
-    }
-    if (box->state != BOX_READY) {
-        return;
-    }
-    box->state = BOX_LOST;
-    snprintf(box->why, sizeof(box->why), "%s", why != NULL ? why : "");
-    meter_read(&box->meter, &now); /* while the kernel still has it */
-    box->oom = now.oom_kills > box->ooms_seen;
-    let_go(box);
-    box->questions = 0;
-    ask(box);
-}
-
-void box_fated(struct box *box, box_fate fate, int signal_number)
-{
-    if (box->removing || box->unwanted) {
-        return; /* our own doing */
-    }
-    box->fate = fate;
-    box->fate_signal = signal_number;
-    if (fate == FATE_PAUSED && box->state == BOX_READY) {
-        box->state = BOX_LOST;
-        forget_call(box);
-        lose(box, KILN_STATUS_UNAVAILABLE, "ContainerPaused",
-             "the container was paused from outside; the session's state is lost");
-    } else if (fate == FATE_REMOVED && box->state == BOX_READY) {
-        box_lost(box, NULL);
-    }
-}
-
-/* ---- the steps of its making */
 
 static void become_ready(struct box *box)
 {
@@ -377,7 +40,7 @@ static void on_inspected(void *user, const api_reply *reply)
     char text[400], target[8];
     box->call = NULL;
     if (reply->error != NULL) {
-        give_up(box, reply->error);
+        box_give_up(box, reply->error);
         return;
     }
     const json_t *state = json_object_get(reply->json, "State");
@@ -404,13 +67,13 @@ static void on_inspected(void *user, const api_reply *reply)
                  "the session's files cannot be reached: %s; kiln has to run on the container "
                  "engine's machine, as root or as the user that code runs as",
                  why);
-        give_up(box, text);
+        box_give_up(box, text);
         return;
     }
     if (!box->has_agent) {
         become_ready(box);
     } else if ((box->agent = agent_start(box)) == NULL) {
-        give_up(box, "out of memory");
+        box_give_up(box, "out of memory");
     }
 }
 
@@ -421,13 +84,13 @@ static void on_started(void *user, const api_reply *reply)
     box->call = NULL;
     if (reply->error != NULL) {
         snprintf(text, sizeof(text), "image %s: %s", box->image, reply->error);
-        give_up(box, text);
+        box_give_up(box, text);
         return;
     }
     snprintf(path, sizeof(path), "/containers/%s/json", box->name);
     box->call = api_start(box->self, "GET", path, NULL, API_TIMEOUT_MS, on_inspected, box);
     if (box->call == NULL) {
-        give_up(box, "out of memory");
+        box_give_up(box, "out of memory");
     }
 }
 
@@ -475,7 +138,7 @@ static void on_attached(void *user)
     snprintf(path, sizeof(path), "/containers/%s/start", box->name);
     box->call = api_start(box->self, "POST", path, NULL, API_TIMEOUT_MS, on_started, box);
     if (box->call == NULL) {
-        give_up(box, "out of memory");
+        box_give_up(box, "out of memory");
     }
 }
 
@@ -488,7 +151,7 @@ static void on_attach_end(void *user, const http_answer *answer)
     box->attach = NULL;
     api_explain(box->self, "attach", answer, error, sizeof(error));
     if (box->state == BOX_OPENING && error[0] != '\0') {
-        give_up(box, error);
+        box_give_up(box, error);
     } else if (box->state == BOX_OPENING && box->call != NULL) {
         return; /* start or inspect tell more */
     } else if (box->agent == NULL || !agent_is_direct(box->agent) ||
@@ -514,7 +177,7 @@ static void attach(struct box *box)
     };
     box->attach = http_send(box->self, &request);
     if (box->attach == NULL) {
-        give_up(box, "out of memory");
+        box_give_up(box, "out of memory");
     }
 }
 
@@ -537,7 +200,7 @@ static void on_created(void *user, const api_reply *reply)
             box->unwanted = false;
             box_close(box);
         } else {
-            give_up(box, text);
+            box_give_up(box, text);
         }
         return;
     }
@@ -556,7 +219,7 @@ static void on_image(void *user, const char *error)
     struct box *box = user;
     char path[96];
     if (error != NULL) {
-        give_up(box, error);
+        box_give_up(box, error);
         return;
     }
     snprintf(path, sizeof(path), "/containers/create?name=%s", box->name);
@@ -565,7 +228,7 @@ static void on_image(void *user, const char *error)
                     ? NULL
                     : api_start(box->self, "POST", path, spec, API_TIMEOUT_MS, on_created, box);
     if (box->call == NULL) {
-        give_up(box, "out of memory");
+        box_give_up(box, "out of memory");
         return;
     }
     box->creating = true;
@@ -606,7 +269,7 @@ struct box *box_open(backend *self, const char *image, bool has_agent,
     self->boxes = box;
     box->timer = self->host->timer(self->host, 0, begin, box);
     if (box->image == NULL || box->options == NULL || box->timer == NULL) {
-        free_box(box);
+        box_close(box);
         return NULL;
     }
     return box;

@@ -71,8 +71,12 @@ struct box {
 struct box *box_open(backend *self, const char *image, bool has_agent,
                      const kiln_limits *limits,
                      void (*ready)(void *user, struct box *box, const char *error), void *user);
+/* ending.c */
+
 /* Nobody wants it any more: it is removed, `ready` will not be called. */
 void box_close(struct box *box);
+/* It will not be ready: `ready` is told so. */
+void box_give_up(struct box *box, const char *error);
 /* One that is between two attempts at its removal makes the next at once. */
 void box_remove_now(struct box *box);
 /* Its main process, its agent or its engine is no more there: finds out why, then tells the
@@ -80,10 +84,13 @@ void box_remove_now(struct box *box);
 void box_lost(struct box *box, const char *why);
 /* Ends it at once, with this to tell; its job is told when it has gone. */
 void box_kill(struct box *box, const char *name, const char *text);
-/* The agent is ready for cells. */
-void box_agent_ready(struct box *box);
 /* From the engine's events. */
 void box_fated(struct box *box, box_fate fate, int signal_number);
+
+/* box.c */
+
+/* The agent is ready for cells. */
+void box_agent_ready(struct box *box);
 /* Whether a box that was made for some limits keeps others. */
 bool box_keeps(const struct box *box, const kiln_limits *limits);
 

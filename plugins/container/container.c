@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SESSION_BOXES = 8, FINI_STEPS = 25, FINI_STEP_MS = 200 };
+enum { SESSION_BOXES = 8, FINI_STEPS = 50, FINI_STEP_MS = 200 };
 
 /* One box for each image that its languages run in. */
 struct session {
@@ -169,12 +169,39 @@ static struct job *find_job(backend *self, kiln_ticket ticket)
     return NULL;
 }
 
+static struct agent *find_asked(backend *self, kiln_ticket ticket)
+{
+    for (struct box *box = self->boxes; box != NULL; box = box->next) {
+        if (box->agent != NULL && agent_asks(box->agent, ticket)) {
+            return box->agent;
+        }
+    }
+    return NULL;
+}
+
 static void interrupt(void *self, kiln_ticket ticket)
 {
     struct job *job = find_job(self, ticket);
+    struct agent *agent = job == NULL ? find_asked(self, ticket) : NULL;
     if (job != NULL) {
         job_interrupt(job);
+    } else if (agent != NULL) {
+        agent_interrupt(agent);
     }
+}
+
+static int query(void *self, kiln_ticket ticket, kiln_session *kiln, void *state,
+                 const char *name, const char *arguments, size_t length)
+{
+    struct session *session = state;
+    struct box *box = session->current;
+    (void)self;
+    (void)kiln;
+    if (box == NULL || box->state != BOX_READY) {
+        return -EPIPE;
+    }
+    return box->agent != NULL ? agent_query(box->agent, ticket, name, arguments, length)
+                              : -ENOTSUP;
 }
 
 static void kill_(void *self, kiln_ticket ticket)
@@ -275,7 +302,8 @@ static const kiln_plugin plugin = {
     .size = sizeof(kiln_plugin),
     .abi_major = KILN_ABI_MAJOR,
     .abi_minor = KILN_ABI_MINOR,
-    .capabilities = KILN_CAP_EXECUTE | KILN_CAP_SESSIONS | KILN_CAP_INTERRUPT | KILN_CAP_FILES,
+    .capabilities = KILN_CAP_EXECUTE | KILN_CAP_SESSIONS | KILN_CAP_INTERRUPT | KILN_CAP_FILES |
+                    KILN_CAP_QUERY,
     .name = "container",
     .version = "1.0",
     .summary = "sessions in hardened containers of Docker or Podman",
@@ -289,6 +317,7 @@ static const kiln_plugin plugin = {
     .execute = execute,
     .interrupt = interrupt,
     .kill = kill_,
+    .query = query,
 };
 
 KILN_PLUGIN(plugin)

@@ -502,33 +502,69 @@ static uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+/* What waits for a timer, which would not fire here, goes on at once. Whether one did. */
+static bool finish_waiting(backend *self)
+{
+    for (http *request = self->requests; request != NULL; request = request->next) {
+        const kiln_host *host = self->host;
+        if (request->ending != NULL) {
+            host->cancel(host, request->ending);
+            request->ending = NULL;
+            finish(request); /* may end any other */
+            return true;
+        }
+        if (request->state == HTTP_CONNECTING && request->timer != NULL) {
+            host->cancel(host, request->timer);
+            connect_again(request);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Waits until one is ready, for a while, and lets it go on. */
+static int finish_step(backend *self)
+{
+    nfds_t count = 0;
+    for (const http *request = self->requests; request != NULL; request = request->next) {
+        count++;
+    }
+    struct pollfd *fds = calloc(count + 1, sizeof(*fds));
+    if (fds == NULL) {
+        return -ENOMEM;
+    }
+    count = 0;
+    for (const http *request = self->requests; request != NULL; request = request->next) {
+        fds[count++] = (struct pollfd){
+            .fd = request->state == HTTP_CONNECTING ? -1 : request->fd,
+            .events = POLLIN | (request->out_at < request->out_length ? POLLOUT : 0)};
+    }
+    int rc = poll(fds, count, CONNECT_AGAIN_MS);
+    http *request = self->requests;
+    /* One at a time: a callback may end any other. */
+    for (nfds_t i = 0; rc > 0 && i < count; i++, request = request->next) {
+        if (fds[i].revents != 0) {
+            step(request, (fds[i].revents & POLLOUT ? KILN_WRITABLE : 0) |
+                              (fds[i].revents & ~POLLOUT ? KILN_READABLE : 0));
+            break;
+        }
+    }
+    free(fds);
+    return rc < 0 && errno != EINTR ? -errno : 0;
+}
+
 void http_finish(backend *self, bool (*wanted)(backend *self), uint64_t milliseconds)
 {
     uint64_t end = now_ms() + milliseconds;
+    bool tried = false;
     while (wanted(self) && now_ms() < end) {
-        struct pollfd fds[64];
-        http *of[64];
-        nfds_t count = 0;
-        for (http *request = self->requests; request != NULL && count < 64;
-             request = request->next) {
-            if (request->fd < 0 || request->state == HTTP_CONNECTING) {
-                continue;
-            }
-            fds[count] = (struct pollfd){
-                .fd = request->fd,
-                .events = POLLIN | (request->out_at < request->out_length ? POLLOUT : 0)};
-            of[count++] = request;
+        if (!tried && finish_waiting(self)) {
+            tried = true; /* it may have to wait again: the others first */
+            continue;
         }
-        if (poll(fds, count, 100) < 0) {
+        tried = false;
+        if (finish_step(self) < 0) {
             return;
-        }
-        /* One at a time: a callback may end any other. */
-        for (nfds_t i = 0; i < count; i++) {
-            if (fds[i].revents != 0) {
-                step(of[i], (fds[i].revents & POLLOUT ? KILN_WRITABLE : 0) |
-                                (fds[i].revents & ~POLLOUT ? KILN_READABLE : 0));
-                break;
-            }
         }
     }
 }

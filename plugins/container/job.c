@@ -235,6 +235,12 @@ int job_start(struct box *box, kiln_session *session, kiln_ticket ticket,
             return 0;
         }
     }
+    if (rc == -EBUSY) { /* it has been asked to stop, for a second */
+        box_kill(box, "QueryStuck",
+                 "a query did not end when it was interrupted, and the container was killed; "
+                 "the session's state is lost");
+        return 0;
+    }
     if (rc < 0) {
         box->job = NULL;
         free_job(job);

@@ -74,11 +74,47 @@ static bool is_orphan(const char *label, const char *state)
     return strcmp(start, began) != 0;
 }
 
+struct leftover {
+    backend *self;
+    char id[80];
+    bool paused;
+};
+
+static void remove_it(struct leftover *one);
+
+/* Whether it could be or not, the removal tells. */
+static void on_resumed(void *user, const api_reply *reply)
+{
+    (void)reply;
+    remove_it(user);
+}
+
 static void on_removed(void *user, const api_reply *reply)
 {
-    backend *self = user;
-    if (reply->error != NULL && reply->status != 404 && reply->status != 409) {
-        say(self, KILN_PLUGIN_LOG_WARNING, "a leftover stays: %s", reply->error);
+    struct leftover *one = user;
+    char path[160];
+    bool stays = reply->error != NULL && reply->status != 404 && reply->status != 409;
+    /* Some engines do not kill what is frozen. Its main process ends by itself: nobody
+     * holds its input any more. */
+    if (stays && one->paused) {
+        one->paused = false;
+        snprintf(path, sizeof(path), "/containers/%s/unpause", one->id);
+        if (api_start(one->self, "POST", path, NULL, API_TIMEOUT_MS, on_resumed, one) != NULL) {
+            return;
+        }
+    }
+    if (stays) {
+        say(one->self, KILN_PLUGIN_LOG_WARNING, "a leftover stays: %s", reply->error);
+    }
+    free(one);
+}
+
+static void remove_it(struct leftover *one)
+{
+    char path[160];
+    snprintf(path, sizeof(path), "/containers/%s?force=true&v=true", one->id);
+    if (api_start(one->self, "DELETE", path, NULL, API_TIMEOUT_MS, on_removed, one) == NULL) {
+        free(one);
     }
 }
 
@@ -97,15 +133,18 @@ static void on_listed(void *user, const api_reply *reply)
         const char *state = json_string_value(json_object_get(container, "State"));
         const char *label = json_string_value(
             json_object_get(json_object_get(container, "Labels"), "kiln.engine"));
-        char path[160];
+        struct leftover *one;
         if (id == NULL || label == NULL || strspn(id, "0123456789abcdef") != strlen(id) ||
-            strlen(id) > 64 || !is_orphan(label, state != NULL ? state : "")) {
+            strlen(id) > 64 || !is_orphan(label, state != NULL ? state : "") ||
+            (one = calloc(1, sizeof(*one))) == NULL) {
             continue;
         }
         say(self, KILN_PLUGIN_LOG_INFO, "removing %.12s, which an engine that is gone left",
             id);
-        snprintf(path, sizeof(path), "/containers/%s?force=true&v=true", id);
-        api_start(self, "DELETE", path, NULL, API_TIMEOUT_MS, on_removed, self);
+        one->self = self;
+        one->paused = state != NULL && strcmp(state, "paused") == 0;
+        snprintf(one->id, sizeof(one->id), "%s", id);
+        remove_it(one);
     }
 }
 

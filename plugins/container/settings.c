@@ -225,7 +225,8 @@ int settings_read(const kiln_host *host, struct settings *out, const char **erro
     }
     int rc = settings_find_socket(out, OPTION("socket"));
     if (rc < 0) {
-        *error = out->no_socket;
+        snprintf(complaint, sizeof(complaint), "%s", out->no_socket);
+        *error = complaint; /* the settings do not live on */
         return rc;
     }
     rc = rc < 0 ? rc : read_user(out, OPTION("user"), error);

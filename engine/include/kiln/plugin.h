@@ -312,7 +312,7 @@ typedef struct kiln_guests {
     kiln_remote *(*open)(const kiln_host *host, const kiln_remote_callbacks *callbacks,
                          void *user);
     /* No callback follows; may be called from within one. An execution in flight is left
-     * to the plugin to complete. */
+     * to the plugin to complete; a query in flight has failed. */
     void (*close)(kiln_remote *remote);
     /* Bytes from the worker; not from within a callback. 0; -EPROTO: broken. */
     int (*received)(kiln_remote *remote, const char *data, size_t length);
@@ -322,7 +322,7 @@ typedef struct kiln_guests {
     /* Asks the running cell or query to stop and keep the state; its end still comes. */
     void (*interrupt)(kiln_remote *remote);
     /* Hands a query on; the engine takes the reply for `ticket` from the worker, and the
-     * plugin replies only for a worker that has ended. As execute. */
+     * plugin makes none. As execute. */
     int (*query)(kiln_remote *remote, kiln_ticket ticket, const char *name,
                  const char *arguments, size_t length);
 } kiln_guests;
