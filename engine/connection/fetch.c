@@ -18,7 +18,7 @@
 enum {
     REFS_MAX = 64 << 10,  /* bytes of ls-remote's answer: four names at most are asked for */
     TREE_MAX = 16 << 20,  /* bytes of ls-tree's */
-    MEMORY_MAX = 1 << 30, /* of each git process: 2 GiB of address space, see start_git */
+    MEMORY_MAX = 1 << 30, /* of each git process: 2 GiB of address space */
 };
 
 struct kiln_fetch {

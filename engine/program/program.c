@@ -176,28 +176,41 @@ static void on_written(uv_write_t *write, int status)
     }
 }
 
-/* Limits are inherited: they are ours for the moment of the fork. */
-static void swap_limits(const struct rlimit *files, const struct rlimit *memory,
-                        struct rlimit *old_files, struct rlimit *old_memory)
+/* Bytes of our own address space, and room for what a fork allocates; 0: not known. */
+static uint64_t own_space(void)
 {
-    if (files->rlim_cur != RLIM_INFINITY) {
-        prlimit(0, RLIMIT_FSIZE, files, old_files);
+    enum { ROOM = 256 << 20 };
+    auto_fclose FILE *statm = fopen("/proc/self/statm", "re");
+    char line[64];
+    if (statm == NULL || fgets(line, sizeof(line), statm) == NULL) {
+        return 0;
     }
-    if (memory->rlim_cur != RLIM_INFINITY) {
-        prlimit(0, RLIMIT_AS, memory, old_memory);
-    }
+    return strtoull(line, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) + ROOM;
 }
 
-static struct rlimit soft_limit(int resource, uint64_t value)
+/* A soft limit of ours, lowered (0: left alone) for the moment of a fork: it is inherited. */
+typedef struct lowered {
+    __rlimit_resource_t resource;
+    struct rlimit ours;
+    bool changed;
+} lowered;
+
+static void lower(lowered *limit, int resource, uint64_t value)
 {
-    struct rlimit limit;
-    if (value == 0 || getrlimit((__rlimit_resource_t)resource, &limit) < 0) {
-        return (struct rlimit){RLIM_INFINITY, RLIM_INFINITY};
+    *limit = (lowered){.resource = (__rlimit_resource_t)resource};
+    if (value == 0 || getrlimit(limit->resource, &limit->ours) < 0 ||
+        value >= limit->ours.rlim_cur) {
+        return;
     }
-    if (limit.rlim_max == RLIM_INFINITY || value < limit.rlim_max) {
-        limit.rlim_cur = value;
+    const struct rlimit wanted = {value, limit->ours.rlim_max};
+    limit->changed = setrlimit(limit->resource, &wanted) == 0;
+}
+
+static void restore(const lowered *limit)
+{
+    if (limit->changed) {
+        setrlimit(limit->resource, &limit->ours);
     }
-    return limit;
 }
 
 static int spawn(uv_loop_t *loop, kiln_program *program, const kiln_program_spec *spec)
@@ -218,12 +231,21 @@ static int spawn(uv_loop_t *loop, kiln_program *program, const kiln_program_spec
         .stdio_count = 3,
         .stdio = streams,
     };
-    struct rlimit files = soft_limit(RLIMIT_FSIZE, spec->file_max);
-    struct rlimit memory = soft_limit(RLIMIT_AS, spec->memory_max);
-    struct rlimit old_files = files, old_memory = memory;
-    swap_limits(&files, &memory, &old_files, &old_memory);
+    /* Where we are ourselves larger than that, the program's own comes when it is there. */
+    const uint64_t own = spec->memory_max > 0 ? own_space() : 0;
+    const bool larger = own > spec->memory_max;
+    lowered files, memory;
+    lower(&files, RLIMIT_FSIZE, spec->file_max);
+    lower(&memory, RLIMIT_AS, larger ? own : spec->memory_max);
     int rc = uv_spawn(loop, &program->process, &options);
-    swap_limits(&old_files, &old_memory, &files, &memory);
+    restore(&memory);
+    restore(&files);
+    struct rlimit its;
+    if (rc == 0 && larger && prlimit(program->process.pid, RLIMIT_AS, NULL, &its) == 0 &&
+        its.rlim_cur > spec->memory_max) {
+        its.rlim_cur = spec->memory_max;
+        prlimit(program->process.pid, RLIMIT_AS, &its, NULL);
+    }
     return rc;
 }
 
