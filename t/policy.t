@@ -3,6 +3,7 @@
 package.path = "t/lib/?.lua;" .. package.path
 local tap = require("tap")
 local json = require("json")
+local attack = require("attack")
 
 local dir = tap.tempdir()
 local function write(name, text)
@@ -122,7 +123,7 @@ tap.contains(checked.out, "max_failures", "names it")
 checked = tap.run { "kiln", "check", "-s", "policy.retry.fallbak=exec" }
 tap.is(checked.code, 2, "kiln check: a misspelt option")
 tap.contains(checked.out, 'did you mean "fallback"', "with the near name")
-for _, example in ipairs { "quotas", "caching", "second-opinion" } do
+for _, example in ipairs { "quotas", "caching", "second-opinion", "stateless", "transactions" } do
   checked = tap.run { "kiln", "check", "--config", "conf/" .. example .. ".ini", "--json" }
   tap.is(json.decode(checked.out).policies.ok, true, "conf/" .. example .. ".ini loads")
 end
@@ -153,6 +154,37 @@ tap.is(#traced.metrics.series, 0, "the metrics")
 tap.is(trace("--result", "fine", "-c", "1").code, 2, "a status that is none")
 tap.is(trace("--chain", "nowhere", "-c", "1").code, 2, "a chain that is none")
 tap.is(trace("--result").code, 2, "a value that is missing")
-tap.is(trace("conf/examples/hello.ipynb").code, 2, "a notebook")
+
+local cells = tap.write(tap.tempdir() .. "/cells.ipynb", attack.notebook("python",
+  { "import math", "import socket", " ", "never = 1" }))
+run = trace("-s", "policy.deny.imports=socket", "--keep-going", cells)
+tap.is(run.code, 0, "kiln trace: a notebook")
+tap.like(run.out, "^chain default\n\ncell [%w-]+\naudit\n.*result: ok\n\ncell [%w-]+\naudit\n.*decide deny: the code " ..
+  "imports socket.*result: denied.*\n\ncell .*result: ok\n$", "cell by cell")
+run = trace("-s", "policy.deny.imports=socket", cells)
+tap.like(run.out, "\n2 of 3 cells: kiln run would stop here, without %-%-keep%-going\n$", "it stops where a run would")
+traced = json.decode(trace("--json", "-s", "chain.default.policies=quota", "-s", "policy.quota.rate=2/1h",
+  "--keep-going", cells).out)
+local statuses = {}
+for i, cell in ipairs(traced.cells or {}) do statuses[i] = cell.result.status end
+tap.is(table.concat(statuses, " "), "ok ok denied", "all in one session: its quota counts them")
+tap.is(traced.notebook, cells, "--json: the notebook")
+
+-- ---- who asks
+local by_client = { "-s", "chain.default.policies=limits", "-s", "policy.limits.clients=guest:timeout=7s", "-s",
+  "limits.timeout=90s" }
+local user = tap.run({ "id", "-un" }).out:match("%S+")
+local function asks(command, ...)
+  local words = { "kiln", command, unpack(by_client) }
+  for _, word in ipairs { ... } do words[#words + 1] = word end
+  return tap.run { argv = words, stdin = "" }
+end
+tap.contains(asks("trace", "--client", "guest", "-c", "1").out, "timeout_ms=7000", "--client: who asks")
+tap.unlike(asks("trace", "-c", "1").out, "timeout_ms=7000", "another is not meant")
+by_client[4] = "policy.limits.clients=" .. user .. ":timeout=7s"
+tap.contains(asks("trace", "-c", "1").out, "timeout_ms=7000", "without it the user's name")
+tap.contains(asks("run", "-v", "-b", "noop", "-c", "1").err, "timeout 7000", "kiln run hands it on, too")
+tap.is(asks("run", "--client", "", "-c", "1").code, 2, "an empty name")
+tap.is(asks("repl", "--client", "").code, 2, "kiln repl: an empty name")
 tap.like(trace("-b", "nowhere", "-c", "1").out, "result: unavailable: .*nowhere", "a backend that is not there")
 tap.done()

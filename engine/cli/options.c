@@ -18,6 +18,8 @@ const char kiln_run_help[] =
     "  -s, --set S.KEY=VALUE  one key of the configuration, as limits.memory=1G\n"
     "      --config FILE      another kiln.ini\n"
     "      --chain NAME       another chain of policies\n"
+    "      --client NAME      who asks, for policies that count by client; your user name\n"
+    "                         without it\n"
     "      --timeout TIME     30s, 500ms, 2m; never above the configured one\n"
     "      --limit NAME=VALUE memory=256M, cpu=10s, cpus=0.5, processes=20, output, disk,\n"
     "                         files, open_files, file_size; likewise\n"
@@ -49,6 +51,7 @@ const char kiln_run_help[] =
 enum {
     OPT_CONFIG = 256,
     OPT_CHAIN,
+    OPT_CLIENT,
     OPT_TIMEOUT,
     OPT_LIMIT,
     OPT_STDIN,
@@ -69,6 +72,7 @@ static const struct option long_options[] = {
     {"help", no_argument, NULL, 'h'},
     {"config", required_argument, NULL, OPT_CONFIG},
     {"chain", required_argument, NULL, OPT_CHAIN},
+    {"client", required_argument, NULL, OPT_CLIENT},
     {"timeout", required_argument, NULL, OPT_TIMEOUT},
     {"limit", required_argument, NULL, OPT_LIMIT},
     {"stdin", required_argument, NULL, OPT_STDIN},
@@ -222,6 +226,12 @@ static int take_option(kiln_run_options *options, int option, const char *word, 
         break;
     case OPT_CHAIN:
         options->chain = word;
+        break;
+    case OPT_CLIENT:
+        if (word[0] == '\0') {
+            return kiln_error_set(err, -EINVAL, "run: --client: the name is empty");
+        }
+        options->client = word;
         break;
     case OPT_TIMEOUT:
         if (kiln_parse_duration(word, &options->limits.timeout_ms, err) < 0) {

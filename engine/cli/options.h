@@ -15,6 +15,7 @@ typedef struct kiln_run_options {
     const char *language; /* or NULL: found out */
     const char *config;
     const char *chain;
+    const char *client;     /* who asks, or NULL: the user */
     const char *out;        /* folder for output files, or NULL */
     const char *stdin_path; /* "-": our own standard input; or NULL: empty */
     kiln_limits limits;     /* timeout_ms included; 0: not asked */

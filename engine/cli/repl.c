@@ -28,6 +28,8 @@ static const char help[] =
     "      --set S.KEY=VALUE  one key of the configuration\n"
     "      --config FILE      another kiln.ini\n"
     "      --chain NAME       another chain of policies\n"
+    "      --client NAME      who asks, for policies that count by client; your user name\n"
+    "                         without it\n"
     "      --json             each cell's Result as one line on standard output\n\n"
     "From a pipe or a file it reads cells as a person would type them: a statement, or a\n"
     "block that an empty line ends. History: $XDG_STATE_HOME/kiln/history.\n\n"
@@ -41,7 +43,7 @@ static int complain(const kiln_error *err, int status)
 
 /* ---- options */
 
-enum { OPT_CONFIG = 256, OPT_CHAIN, OPT_TIMEOUT, OPT_JSON, OPT_SET, OPT_RESTORE };
+enum { OPT_CONFIG = 256, OPT_CHAIN, OPT_CLIENT, OPT_TIMEOUT, OPT_JSON, OPT_SET, OPT_RESTORE };
 
 static const struct option long_options[] = {
     {"session", required_argument, NULL, 's'},
@@ -53,6 +55,7 @@ static const struct option long_options[] = {
     {"restore", required_argument, NULL, OPT_RESTORE},
     {"config", required_argument, NULL, OPT_CONFIG},
     {"chain", required_argument, NULL, OPT_CHAIN},
+    {"client", required_argument, NULL, OPT_CLIENT},
     {"json", no_argument, NULL, OPT_JSON},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
@@ -89,6 +92,11 @@ static int take_option(kiln_repl_options *options, int option, const char *word,
     case OPT_CHAIN:
         options->chain = word;
         return 0;
+    case OPT_CLIENT:
+        options->client = word;
+        return word[0] != '\0'
+                   ? 0
+                   : kiln_error_set(err, EINVAL, "repl: --client: the name is empty");
     case OPT_JSON:
         options->json = true;
         return 0;

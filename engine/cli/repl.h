@@ -27,6 +27,7 @@ typedef struct kiln_repl_options {
     const char *language;
     const char *config;
     const char *chain;
+    const char *client;  /* who asks, or NULL: the user */
     const char *out;     /* folder for output files, or NULL: a temporary one */
     const char *restore; /* an archive that the session begins with, or NULL */
     const char **set;    /* "section.key=value", NULL-terminated, with room for the bundle's */

@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "cli/command.h"
 #include "cli/report.h"
+#include "cli/setup.h"
 #include "contract/input.h"
 #include "notebook/ipynb.h"
 #include "notebook/json_text.h"
@@ -182,6 +183,7 @@ void kiln_repl_run(kiln_repl *repl, const char *source, size_t length)
     kiln_request *request = NULL;
     const kiln_execute_options options = {
         .chain = repl->options->chain,
+        .client = kiln_client(repl->options->client),
         .out_fd = repl->restore != NULL ? -1 : repl->folder_fd,
         .out_path = repl->folder,
         .on_event = on_event,

@@ -6,21 +6,14 @@
 #include "cli/runner.h"
 #include "cli/setup.h"
 #include "cli/source.h"
-#include "notebook/ipynb.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
 
-enum { STDIN_MAX = 64 << 20 }; /* bytes; it goes to a worker in one frame */
-
-/* What is to be run, read before anything is started. */
 typedef struct job {
     kiln_run_options options;
-    kiln_buffer code;
-    kiln_ipynb *notebook; /* or NULL: code */
-    char *name;           /* of the source, for files that are made */
-    const char *language;
+    char *name; /* of the source, for files that are made */
 } job;
 
 static int complain(const kiln_error *err, int status)
@@ -29,60 +22,15 @@ static int complain(const kiln_error *err, int status)
     return status;
 }
 
-static int read_job(job *work, kiln_runner *runner, kiln_error *err)
-{
-    const kiln_run_options *options = &work->options;
-    work->name = kiln_source_name(options->file);
-    if (work->name == NULL) {
-        return kiln_error_set(err, -ENOMEM, "out of memory");
-    }
-    int rc = 0;
-    if (options->code != NULL) {
-        size_t length = strlen(options->code);
-        if (length > KILN_CODE_MAX) {
-            return kiln_error_set(err, -E2BIG, "-c: %zu bytes of code, at most %d are allowed",
-                                  length, KILN_CODE_MAX);
-        }
-        rc = kiln_buffer_append(&work->code, options->code, length);
-        rc = rc < 0 ? kiln_error_set(err, rc, "out of memory") : 0;
-    } else if (kiln_is_notebook(options->file)) {
-        rc = kiln_ipynb_read(options->file, &work->notebook, err);
-    } else {
-        rc = kiln_source_read(options->file, "code", KILN_CODE_MAX, &work->code, err);
-    }
-    if (rc == 0 && options->stdin_path != NULL) {
-        rc = kiln_source_read(options->stdin_path, "standard input", STDIN_MAX,
-                              &runner->stdin_data, err);
-        rc = rc < 0 ? kiln_error_wrap(err, "--stdin") : 0;
-    }
-    return rc;
-}
-
-static int find_language(job *work, const kiln_config *config, kiln_error *err)
-{
-    const kiln_ipynb *notebook = work->notebook;
-    if (notebook == NULL || work->options.language != NULL) {
-        return kiln_source_language(&work->options, config, work->code.data, work->code.length,
-                                    &work->language, err);
-    }
-    work->language = kiln_language_alias(config, notebook->language);
-    if (work->language == NULL && notebook->file_extension != NULL) {
-        work->language = kiln_language_alias(config, notebook->file_extension);
-    }
-    if (work->language == NULL) {
-        work->language = notebook->language; /* a backend may know it */
-    }
-    return 0;
-}
-
 /* The backend that will most likely run it, so that its zygote starts at once. A wrong guess
  * costs a process that is not used. */
-static const char *likely_backend(const job *work, const kiln_config *config)
+static const char *likely_backend(const kiln_runner *runner, const job *work,
+                                  const kiln_config *config)
 {
     if (work->options.backend != NULL) {
         return work->options.backend;
     }
-    return strcmp(work->language, "python") == 0
+    return strcmp(runner->source.language, "python") == 0
                ? kiln_config_string(config, "engine", "backend")
                : NULL;
 }
@@ -90,9 +38,10 @@ static const char *likely_backend(const job *work, const kiln_config *config)
 static int run_script(kiln_runner *runner, const job *work)
 {
     kiln_error err = KILN_ERROR_INIT;
-    kiln_request *request =
-        kiln_runner_request(runner, work->language,
-                            work->code.length > 0 ? work->code.data : "", work->code.length);
+    const kiln_source *source = &runner->source;
+    kiln_request *request = kiln_runner_request(
+        runner, source->language, source->code.length > 0 ? source->code.data : "",
+        source->code.length);
     if (request == NULL) {
         kiln_error_set(&err, -ENOMEM, "out of memory");
         return complain(&err, KILN_EXIT_ENGINE);
@@ -130,16 +79,17 @@ static int run_job(kiln_runner *runner, job *work)
 {
     kiln_error err = KILN_ERROR_INIT;
     auto_json json_t *backends = kiln_engine_plugins(runner->engine);
-    if (kiln_language_check(work->language, kiln_engine_config(runner->engine), backends,
-                            &err) < 0) {
+    if (kiln_language_check(runner->source.language, kiln_engine_config(runner->engine),
+                            backends, &err) < 0) {
         return complain(&err, KILN_EXIT_USAGE);
     }
     int status;
     if (kiln_runner_begin(runner, work->name, &status, &err) < 0) {
         return complain(&err, status);
     }
-    return work->notebook != NULL
-               ? kiln_run_notebook(runner, work->notebook, work->language, work->name)
+    return runner->source.notebook != NULL
+               ? kiln_run_notebook(runner, runner->source.notebook, runner->source.language,
+                                   work->name)
                : run_script(runner, work);
 }
 
@@ -152,14 +102,20 @@ static int run_with(kiln_runner *runner, job *work)
                    &status, &err) < 0) {
         return complain(&err, status);
     }
+    work->name = kiln_source_name(work->options.file);
+    if (work->name == NULL) {
+        kiln_config_free(config);
+        kiln_error_set(&err, -ENOMEM, "out of memory");
+        return complain(&err, KILN_EXIT_ENGINE);
+    }
     /* Everything is read before anything is started. */
     if (kiln_source_gather(&work->options, config, &runner->gathered, &err) < 0 ||
-        read_job(work, runner, &err) < 0 || find_language(work, config, &err) < 0) {
+        kiln_source_load(&work->options, config, &runner->source, &err) < 0) {
         kiln_config_free(config);
         return complain(&err, err.code == -ENOMEM ? KILN_EXIT_ENGINE : KILN_EXIT_USAGE);
     }
-    if (kiln_runner_open(runner, &work->options, config, likely_backend(work, config), &status,
-                         &err) < 0) {
+    if (kiln_runner_open(runner, &work->options, config, likely_backend(runner, work, config),
+                         &status, &err) < 0) {
         return complain(&err, status);
     }
     return run_job(runner, work);
@@ -168,7 +124,7 @@ static int run_with(kiln_runner *runner, job *work)
 static int run(int argc, char **argv)
 {
     kiln_error err = KILN_ERROR_INIT;
-    job work = {.code = KILN_BUFFER_INIT};
+    job work = {0};
     kiln_runner runner = {.outdir = KILN_OUTDIR_INIT};
     int status;
     if (kiln_run_options_parse(argc, argv, &work.options, &err) < 0) {
@@ -180,8 +136,6 @@ static int run(int argc, char **argv)
         status = run_with(&runner, &work);
     }
     kiln_runner_close(&runner, &status);
-    kiln_ipynb_free(work.notebook);
-    kiln_buffer_free(&work.code);
     free(work.name);
     kiln_run_options_free(&work.options);
     return status;

@@ -23,17 +23,6 @@ typedef struct progress {
     const char *outcome; /* its status, for --json */
 } progress;
 
-/* As other tools do: a cell of white space is not run and has no count. */
-static bool is_empty(const kiln_ipynb_cell *cell)
-{
-    return strspn(cell->source, " \t\r\n\f\v") == cell->source_length;
-}
-
-static bool is_runnable(const kiln_ipynb_cell *cell)
-{
-    return !cell->skip && !is_empty(cell);
-}
-
 static void note_failure(progress *p, int status, const char *outcome)
 {
     p->failed++;
@@ -191,11 +180,11 @@ int kiln_run_notebook(kiln_runner *runner, kiln_ipynb *notebook, const char *lan
         return fail(&p, &err, KILN_EXIT_ENGINE);
     }
     for (size_t i = 0; i < notebook->count; i++) {
-        p.runnable += is_runnable(&notebook->cells[i]);
+        p.runnable += kiln_ipynb_runnable(&notebook->cells[i]);
     }
     int rc = 0;
     for (size_t i = 0; i < notebook->count && rc == 0 && !p.stop; i++) {
-        if (is_runnable(&notebook->cells[i])) {
+        if (kiln_ipynb_runnable(&notebook->cells[i])) {
             rc = run_cell(&p, &notebook->cells[i], &err);
         }
     }

@@ -119,8 +119,8 @@ kiln_request *kiln_runner_request(const kiln_runner *runner, const char *languag
     rc = rc < 0 ? rc : kiln_request_set_string(&request->language, language);
     rc = rc < 0 ? rc : kiln_request_set_string(&request->backend, options->backend);
     if (rc == 0 && options->stdin_path != NULL) {
-        rc =
-            kiln_request_set_stdin(request, runner->stdin_data.data, runner->stdin_data.length);
+        rc = kiln_request_set_stdin(request, runner->source.stdin_data.data,
+                                    runner->source.stdin_data.length);
     }
     for (char **arg = options->args; rc == 0 && *arg != NULL; arg++) {
         rc = kiln_request_add_arg(request, *arg);
@@ -160,6 +160,7 @@ int kiln_runner_execute(kiln_runner *runner, kiln_request *request, kiln_error *
 {
     const kiln_execute_options options = {
         .chain = runner->options->chain,
+        .client = kiln_client(runner->options->client),
         .out_fd = runner->outdir.fd,
         .out_path = runner->outdir.path,
         .on_event = on_event,
@@ -221,7 +222,7 @@ void kiln_runner_close(kiln_runner *runner, int *status)
     kiln_outdir_close(&runner->outdir);
     kiln_terminal_close(&runner->terminal);
     kiln_result_unref(kiln_steal(runner->result));
-    kiln_buffer_free(&runner->stdin_data);
+    kiln_source_free(&runner->source);
     kiln_gathered_free(&runner->gathered);
     if (runner->loop_open) {
         close_loop(runner);

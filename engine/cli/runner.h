@@ -23,7 +23,7 @@ typedef struct kiln_runner {
     kiln_session *session;
     kiln_terminal terminal;
     kiln_outdir outdir;
-    kiln_buffer stdin_data;
+    kiln_source source;     /* what is run */
     kiln_gathered gathered; /* input files */
 
     kiln_execution *execution; /* the one in flight, or NULL */

@@ -5,8 +5,10 @@
 #include "cli/command.h"
 
 #include <errno.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 int kiln_setup(const char *file, const char *const *set, kiln_paths *paths,
                kiln_config **config, char **file_used, int *status, kiln_error *err)
@@ -65,4 +67,20 @@ void kiln_bundle_words_free(char **words)
         free(*word);
     }
     free(words);
+}
+
+const char *kiln_client(const char *named)
+{
+    static char name[256];
+    if (named == NULL && name[0] == '\0') {
+        char space[4096];
+        struct passwd entry, *found = NULL;
+        if (getpwuid_r(getuid(), &entry, space, sizeof(space), &found) == 0 && found != NULL &&
+            found->pw_name[0] != '\0') {
+            snprintf(name, sizeof(name), "%s", found->pw_name);
+        } else {
+            snprintf(name, sizeof(name), "%u", (unsigned)getuid());
+        }
+    }
+    return named != NULL ? named : name;
 }

@@ -18,6 +18,9 @@ int kiln_setup(const char *file, const char *const *set, kiln_paths *paths,
 int kiln_setup_bundle(const char *file, const char **set, size_t count, kiln_paths *paths,
                       kiln_config **config, char ***words, int *status, kiln_error *err);
 void kiln_bundle_words_free(char **words);
+/* Who asks, for policies that count by client: `named`, or the user that runs us by name,
+ * or by number where it has none. Static or borrowed. */
+const char *kiln_client(const char *named);
 /* The exit status for a failure of kiln_engine_open. */
 int kiln_open_failure_status(int rc);
 

@@ -11,6 +11,8 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+enum { STDIN_MAX = 64 << 20 }; /* bytes; it goes to a worker in one frame */
+
 static const char *base_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -270,4 +272,58 @@ int kiln_source_add_inputs(const kiln_inputs *inputs, kiln_request *request, kil
         }
     }
     return 0;
+}
+
+static int load_code(const kiln_run_options *options, kiln_source *source, kiln_error *err)
+{
+    if (options->code != NULL) {
+        size_t length = strlen(options->code);
+        if (length > KILN_CODE_MAX) {
+            return kiln_error_set(err, -E2BIG, "-c: %zu bytes of code, at most %d are allowed",
+                                  length, KILN_CODE_MAX);
+        }
+        int rc = kiln_buffer_append(&source->code, options->code, length);
+        return rc < 0 ? kiln_error_set(err, rc, "out of memory") : 0;
+    }
+    return kiln_is_notebook(options->file)
+               ? kiln_ipynb_read(options->file, &source->notebook, err)
+               : kiln_source_read(options->file, "code", KILN_CODE_MAX, &source->code, err);
+}
+
+static int find_language(const kiln_run_options *options, const kiln_config *config,
+                         kiln_source *source, kiln_error *err)
+{
+    const kiln_ipynb *notebook = source->notebook;
+    if (notebook == NULL || options->language != NULL) {
+        return kiln_source_language(options, config,
+                                    source->code.length > 0 ? source->code.data : "",
+                                    source->code.length, &source->language, err);
+    }
+    source->language = kiln_language_alias(config, notebook->language);
+    if (source->language == NULL && notebook->file_extension != NULL) {
+        source->language = kiln_language_alias(config, notebook->file_extension);
+    }
+    if (source->language == NULL) {
+        source->language = notebook->language; /* a backend may know it */
+    }
+    return 0;
+}
+
+int kiln_source_load(const kiln_run_options *options, const kiln_config *config,
+                     kiln_source *source, kiln_error *err)
+{
+    int rc = load_code(options, source, err);
+    if (rc == 0 && options->stdin_path != NULL) {
+        rc = kiln_source_read(options->stdin_path, "standard input", STDIN_MAX,
+                              &source->stdin_data, err);
+        rc = rc < 0 ? kiln_error_wrap(err, "--stdin") : 0;
+    }
+    return rc < 0 ? rc : find_language(options, config, source, err);
+}
+
+void kiln_source_free(kiln_source *source)
+{
+    kiln_ipynb_free(source->notebook);
+    kiln_buffer_free(&source->code);
+    kiln_buffer_free(&source->stdin_data);
 }

@@ -9,6 +9,7 @@
 #include "config/config.h"
 #include "connection/inputs.h"
 #include "contract/input.h"
+#include "notebook/ipynb.h"
 
 #include <stdbool.h>
 
@@ -20,6 +21,19 @@ char *kiln_source_name(const char *file);
  * `what` stands in the errors: "code", "standard input". */
 int kiln_source_read(const char *path, const char *what, size_t max, kiln_buffer *bytes,
                      kiln_error *err);
+
+/* What is to be run, whole in memory; all zero before it is loaded. */
+typedef struct kiln_source {
+    kiln_buffer code;
+    kiln_ipynb *notebook; /* or NULL: the code counts */
+    const char *language; /* borrowed from the options, the config or the notebook */
+    kiln_buffer stdin_data;
+} kiln_source;
+
+/* Reads what the options name, standard input's content too. To be freed in any case. */
+int kiln_source_load(const kiln_run_options *options, const kiln_config *config,
+                     kiln_source *source, kiln_error *err);
+void kiln_source_free(kiln_source *source);
 
 /* By -l, the file's extension, the #! line, else "python" for -c and -. -EINVAL: it cannot
  * be told. Borrowed from options or config, or static. */

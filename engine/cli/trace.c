@@ -12,24 +12,24 @@
 
 static const char help[] =
     "usage: kiln trace [OPTIONS] FILE|-|-c CODE\n\n"
-    "Tells step by step what the chain of policies would do with the code. Nothing is run:\n"
-    "backends answer at once, with the status that they are given; nothing sleeps. What\n"
-    "policies have parsed is parsed in earnest, in a confined process.\n\n"
+    "Tells step by step what the chain of policies would do with the code, or with each cell\n"
+    "of a notebook. Nothing is run: backends answer at once, with the status that they are\n"
+    "given; nothing sleeps. What policies have parsed is parsed in earnest, in a confined\n"
+    "process.\n\n"
     "  -c, --code CODE, -l, --language, -b, --backend, -s, --set, --config, --chain,\n"
-    "  --timeout, --limit, -i, --input, --stdin   as in kiln run\n"
+    "  --client, --timeout, --limit, -i, --input, --stdin, --keep-going   as in kiln run\n"
     "      --result STATUS           what every backend answers: ok, error, crashed, timeout,\n"
     "      --result BACKEND=STATUS   limit, interrupted, unavailable; or one of them. Again\n"
     "                                for another; ok without it\n"
-    "      --client NAME             who asks, for policies that count by client\n"
     "      --json                    "
     "{\"chain\",\"trace\":[{\"event\",\"policy\",...}],\"result\",\n"
-    "                                \"metrics\"}\n\n"
+    "                                \"metrics\"}; of a notebook {\"chain\",\"notebook\",\n"
+    "                                \"cells\":[{\"id\",\"trace\",\"result\"}],\"metrics\"}\n\n"
     "exit status: 0 whatever the policies decide, 2 usage or configuration, 125 the engine\n"
     "failed.\n";
 
 typedef struct trace_options {
     kiln_run_options run;
-    const char *client;
     json_t *answers;
 } trace_options;
 
@@ -57,28 +57,21 @@ static int take_answer(json_t *answers, const char *word, kiln_error *err)
     return 0;
 }
 
-/* Takes its own options out of argv, which is shortened; the others are those of run. */
+/* Takes --result out of argv, which is shortened; the other options are those of run. */
 static int take_own(int *argc, char **argv, trace_options *options, kiln_error *err)
 {
     int kept = 1;
     for (int i = 1; i < *argc; i++) {
         char *word = argv[i];
-        static const char *const names[] = {"--result", "--client"};
+        static const char name[] = "--result";
+        const size_t length = sizeof(name) - 1;
         const char *value = NULL;
-        size_t which = 0;
-        for (; which < 2 && value == NULL; which++) {
-            size_t length = strlen(names[which]);
-            if (strncmp(word, names[which], length) != 0 ||
-                (word[length] != '\0' && word[length] != '=')) {
-                continue;
-            }
+        if (strncmp(word, name, length) == 0 && (word[length] == '\0' || word[length] == '=')) {
             value = word[length] == '=' ? word + length + 1 : i + 1 < *argc ? argv[++i] : NULL;
             if (value == NULL) {
                 return kiln_error_set(err, -EINVAL, "option \"%s\" needs a value", word);
             }
-            if (which == 1) {
-                options->client = value;
-            } else if (take_answer(options->answers, value, err) < 0) {
+            if (take_answer(options->answers, value, err) < 0) {
                 return -EINVAL;
             }
         }
@@ -163,13 +156,12 @@ static void print_step(const json_t *step, const kiln_limits *ceiling, int *dept
     putchar('\n');
 }
 
-static void print_trace(const char *chain, const json_t *trace, const kiln_limits *ceiling,
+static void print_trace(const json_t *trace, const kiln_limits *ceiling,
                         const kiln_result *result)
 {
     size_t index;
     json_t *step;
     int depth = 0;
-    printf("chain %s\n", chain);
     json_array_foreach(trace, index, step)
     {
         print_step(step, ceiling, &depth);
@@ -186,79 +178,61 @@ static void print_trace(const char *chain, const json_t *trace, const kiln_limit
 
 typedef struct job {
     trace_options *options;
-    kiln_runner runner; /* of it: the request's parts */
+    kiln_runner runner; /* of it: the source and the request's parts */
     kiln_config *config;
     kiln_paths paths;
-    kiln_buffer code;
     uv_loop_t loop;
     kiln_engine *engine;
     kiln_session *session;
-    kiln_result *result;
+    kiln_result *result; /* of the last execution */
+    json_t *cells;       /* of a notebook, for --json */
+    bool inputs_put;     /* the input files went along with an execution */
 } job;
 
 static void on_done(void *user, kiln_result *result)
 {
-    ((job *)user)->result = kiln_result_ref(result);
+    job *work = user;
+    kiln_result_unref(work->result);
+    work->result = kiln_result_ref(result);
 }
 
-static int read_code(job *work, kiln_error *err)
+/* NULL: see err. */
+static kiln_request *make_request(job *work, const char *code, size_t length, kiln_error *err)
 {
-    const kiln_run_options *options = &work->options->run;
-    if (options->code != NULL) {
-        return kiln_buffer_append(&work->code, options->code, strlen(options->code)) < 0
-                   ? kiln_error_set(err, -ENOMEM, "out of memory")
-                   : 0;
+    kiln_request *request =
+        kiln_runner_request(&work->runner, work->runner.source.language, code, length);
+    if (request == NULL) {
+        kiln_error_set(err, -ENOMEM, "out of memory");
+        return NULL;
     }
-    if (kiln_is_notebook(options->file)) {
-        return kiln_error_set(err, -EINVAL,
-                              "%s: a notebook is traced cell by cell: hand in a cell's code",
-                              options->file);
+    if (!work->inputs_put &&
+        kiln_source_add_inputs(&work->runner.gathered.inputs, request, err) < 0) {
+        kiln_request_free(request);
+        return NULL;
     }
-    return kiln_source_read(options->file, "code", KILN_CODE_MAX, &work->code, err);
+    work->inputs_put = true;
+    return request;
 }
 
-static int make_request(job *work, kiln_request **request, kiln_error *err)
+/* 0: work->result is there, and the steps are in `trace`. -EINVAL, -E2BIG: no execution. */
+static int execute(job *work, const char *code, size_t length, json_t *trace, kiln_error *err)
 {
-    const kiln_run_options *options = &work->options->run;
-    const char *code = work->code.length > 0 ? work->code.data : "";
-    const char *language;
-    int rc = 0;
-    if (options->stdin_path != NULL) {
-        rc = kiln_source_read(options->stdin_path, "standard input", 64 << 20,
-                              &work->runner.stdin_data, err);
-    }
-    rc = rc < 0 ? rc
-                : kiln_source_language(options, work->config, code, work->code.length,
-                                       &language, err);
-    if (rc < 0) {
-        return rc;
-    }
-    *request = kiln_runner_request(&work->runner, language, code, work->code.length);
-    if (*request == NULL) {
-        return kiln_error_set(err, -ENOMEM, "out of memory");
-    }
-    rc = kiln_source_add_inputs(&work->runner.gathered.inputs, *request, err);
-    if (rc < 0) {
-        kiln_request_free(*request);
-    }
-    return rc;
-}
-
-static int execute(job *work, json_t *trace, kiln_error *err)
-{
-    kiln_request *request;
     kiln_execution *execution;
     const kiln_execute_options options = {
         .chain = work->options->run.chain,
-        .client = work->options->client,
+        .client = kiln_client(work->options->run.client),
         .trace = trace,
         .answers = work->options->answers,
         .out_fd = -1,
         .on_done = on_done,
         .user = work,
     };
-    int rc = make_request(work, &request, err);
-    rc = rc < 0 ? rc : kiln_execute(work->session, request, &options, &execution, err);
+    kiln_request *request = make_request(work, code, length, err);
+    if (request == NULL) {
+        return err->code;
+    }
+    kiln_result_unref(kiln_steal(work->result));
+    int rc = kiln_execute(work->session, request, &options, &execution, err);
     while (rc == 0 && work->result == NULL) {
         if (uv_run(&work->loop, UV_RUN_ONCE) == 0 && work->result == NULL) {
             return kiln_error_set(err, -EIO, "the engine lost the execution");
@@ -267,28 +241,112 @@ static int execute(job *work, json_t *trace, kiln_error *err)
     return rc;
 }
 
-static int report(const job *work, const json_t *trace)
+static const char *chain_name(const job *work)
 {
     const char *chain = work->options->run.chain;
-    chain = chain != NULL ? chain : kiln_config_string(work->config, "engine", "chain");
-    if (!work->options->run.json) {
-        const kiln_limits ceiling = kiln_config_limits(work->config);
-        print_trace(chain, trace, &ceiling, work->result);
-        return fflush(stdout) == 0 ? KILN_EXIT_OK : KILN_EXIT_ENGINE;
-    }
+    return chain != NULL ? chain : kiln_config_string(work->config, "engine", "chain");
+}
+
+static int report_json(const job *work, json_t *document)
+{
     kiln_terminal terminal;
     kiln_terminal_init(&terminal);
-    auto_json json_t *document = json_pack("{s:s, s:O, s:o, s:o}", "chain", chain, "trace",
-                                           trace, "result", kiln_result_to_json(work->result),
-                                           "metrics", kiln_engine_metrics(work->engine));
+    auto_json json_t *metrics = kiln_engine_metrics(work->engine);
+    if (document == NULL || json_object_set(document, "metrics", metrics) < 0) {
+        return KILN_EXIT_ENGINE;
+    }
     return kiln_report_json(&terminal, document) < 0 ? KILN_EXIT_ENGINE : KILN_EXIT_OK;
 }
 
-static int trace_code(job *work)
+static int trace_code(job *work, kiln_error *err)
+{
+    const kiln_source *source = &work->runner.source;
+    auto_json json_t *trace = json_array();
+    int rc = execute(work, source->code.length > 0 ? source->code.data : "",
+                     source->code.length, trace, err);
+    if (rc < 0) {
+        return rc;
+    }
+    if (!work->options->run.json) {
+        const kiln_limits ceiling = kiln_config_limits(work->config);
+        printf("chain %s\n", chain_name(work));
+        print_trace(trace, &ceiling, work->result);
+        return 0;
+    }
+    auto_json json_t *document =
+        json_pack("{s:s, s:O, s:o}", "chain", chain_name(work), "trace", trace, "result",
+                  kiln_result_to_json(work->result));
+    return report_json(work, document) == KILN_EXIT_OK
+               ? 0
+               : kiln_error_set(err, -EIO, "the trace cannot be written");
+}
+
+/* *stop: kiln run would not go on after it. */
+static int trace_cell(job *work, const kiln_ipynb_cell *cell, bool *stop, kiln_error *err)
+{
+    auto_json json_t *trace = json_array();
+    int rc = execute(work, cell->source, cell->source_length, trace, err);
+    if (rc < 0) {
+        return rc == -EINVAL || rc == -E2BIG ? kiln_error_wrap(err, "cell %s", cell->id) : rc;
+    }
+    kiln_status status = work->result->status;
+    *stop = status != KILN_STATUS_OK && status != KILN_STATUS_SKIPPED &&
+            !(cell->raises_exception && status == KILN_STATUS_ERROR) &&
+            !work->options->run.keep_going;
+    if (!work->options->run.json) {
+        const kiln_limits ceiling = kiln_config_limits(work->config);
+        printf("\ncell %s\n", cell->id);
+        print_trace(trace, &ceiling, work->result);
+        return 0;
+    }
+    rc = json_array_append_new(work->cells,
+                               json_pack("{s:s, s:O, s:o}", "id", cell->id, "trace", trace,
+                                         "result", kiln_result_to_json(work->result)));
+    return rc < 0 ? kiln_error_set(err, -ENOMEM, "out of memory") : 0;
+}
+
+/* All cells in one session, so that what counts executions or failures counts them. */
+static int trace_notebook(job *work, kiln_error *err)
+{
+    const kiln_ipynb *notebook = work->runner.source.notebook;
+    size_t runnable = 0, traced = 0;
+    bool stop = false;
+    int rc = 0;
+    auto_json json_t *cells = json_array();
+    work->cells = cells;
+    for (size_t i = 0; i < notebook->count; i++) {
+        runnable += kiln_ipynb_runnable(&notebook->cells[i]);
+    }
+    if (!work->options->run.json) {
+        printf("chain %s\n", chain_name(work));
+    }
+    for (size_t i = 0; i < notebook->count && rc == 0 && !stop; i++) {
+        if (kiln_ipynb_runnable(&notebook->cells[i])) {
+            rc = trace_cell(work, &notebook->cells[i], &stop, err);
+            traced++;
+        }
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    if (!work->options->run.json) {
+        if (traced < runnable) {
+            printf("\n%zu of %zu cells: kiln run would stop here, without --keep-going\n",
+                   traced, runnable);
+        }
+        return 0;
+    }
+    auto_json json_t *document = json_pack("{s:s, s:s, s:O}", "chain", chain_name(work),
+                                           "notebook", work->options->run.file, "cells", cells);
+    return report_json(work, document) == KILN_EXIT_OK
+               ? 0
+               : kiln_error_set(err, -EIO, "the trace cannot be written");
+}
+
+static int trace_source(job *work)
 {
     kiln_error err = KILN_ERROR_INIT;
     int status = KILN_EXIT_USAGE;
-    auto_json json_t *trace = json_array();
     work->runner.options = &work->options->run;
     int rc = kiln_setup(work->options->run.config, work->options->run.set, &work->paths,
                         &work->config, NULL, &status, &err);
@@ -296,7 +354,9 @@ static int trace_code(job *work)
         return complain(&err, status);
     }
     rc = kiln_source_gather(&work->options->run, work->config, &work->runner.gathered, &err);
-    rc = rc < 0 ? rc : read_code(work, &err);
+    rc = rc < 0
+             ? rc
+             : kiln_source_load(&work->options->run, work->config, &work->runner.source, &err);
     status = KILN_EXIT_USAGE;
     if (rc == 0 && uv_loop_init(&work->loop) < 0) {
         status = KILN_EXIT_ENGINE;
@@ -310,10 +370,15 @@ static int trace_code(job *work)
     status = rc < 0 ? kiln_open_failure_status(rc) : KILN_EXIT_ENGINE;
     rc = rc < 0 ? rc : kiln_session_open(work->engine, NULL, &work->session, &err);
     if (rc == 0) {
-        rc = execute(work, trace, &err);
+        rc = work->runner.source.notebook != NULL ? trace_notebook(work, &err)
+                                                  : trace_code(work, &err);
         status = rc == -EINVAL || rc == -E2BIG ? KILN_EXIT_USAGE : KILN_EXIT_ENGINE;
     }
-    status = rc < 0 ? complain(&err, status) : report(work, trace);
+    if (rc < 0) {
+        complain(&err, status);
+    } else {
+        status = fflush(stdout) == 0 ? KILN_EXIT_OK : KILN_EXIT_ENGINE;
+    }
     if (work->session != NULL && (rc == 0 || work->result != NULL)) {
         kiln_session_close(work->session);
     }
@@ -341,9 +406,8 @@ static int run(int argc, char **argv)
         status = fflush(stdout) == 0 ? KILN_EXIT_OK : KILN_EXIT_ENGINE;
     } else {
         job work = {.options = &options};
-        status = trace_code(&work);
-        kiln_buffer_free(&work.code);
-        kiln_buffer_free(&work.runner.stdin_data);
+        status = trace_source(&work);
+        kiln_source_free(&work.runner.source);
         kiln_gathered_free(&work.runner.gathered);
     }
     kiln_run_options_free(&options.run);

@@ -42,6 +42,8 @@ int kiln_ipynb_read(const char *path, kiln_ipynb **notebook, kiln_error *err);
 int kiln_ipynb_parse(const char *name, const char *text, size_t length, kiln_ipynb **notebook,
                      kiln_error *err);
 void kiln_ipynb_free(kiln_ipynb *notebook);
+/* Not one that is tagged skip-execution, nor, as other tools do, one of white space. */
+bool kiln_ipynb_runnable(const kiln_ipynb_cell *cell);
 
 /* Empties outputs and execution counts of every code cell that is not tagged
  * skip-execution: a stale output must not look like one of this run. Gives ids to cells

@@ -15,6 +15,11 @@ static void free_notebook(kiln_ipynb **notebook)
     kiln_ipynb_free(*notebook);
 }
 
+bool kiln_ipynb_runnable(const kiln_ipynb_cell *cell)
+{
+    return !cell->skip && strspn(cell->source, " \t\r\n\f\v") != cell->source_length;
+}
+
 void kiln_ipynb_free(kiln_ipynb *notebook)
 {
     if (notebook == NULL) {

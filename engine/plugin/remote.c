@@ -114,9 +114,9 @@ static void remote_close(kiln_remote *remote)
     remote->busy++;
     remote->closed = true;
     remote->dialogue.closed = true;
-    kiln_ticket_entry *entry =
-        asked ? kiln_ticket_find(&remote->backend->all->tickets, remote->backend, remote->ticket)
-              : NULL;
+    kiln_ticket_entry *entry = asked ? kiln_ticket_find(&remote->backend->all->tickets,
+                                                        remote->backend, remote->ticket)
+                                     : NULL;
     if (entry != NULL && kiln_binding_owns_query(entry->binding, remote->ticket)) {
         kiln_binding_ticket_reply(entry->binding, NULL, "the worker has ended");
     }
