@@ -107,6 +107,19 @@ later([[
   return (kiln.race { { "exec", input }, { "interpreter", input } })]], with(INFO, { "-c", SLOW }),
   function(result) tap.is(result.status, "interrupted", "race: cancelled") end, interrupt)
 
+later("return (kiln.race { { 'exec', input }, { 'interpreter', input } })", { "--timeout", "300ms", "-c", SLOW },
+  function(result) tap.is(result.status, "timeout", "race: a timeout ends it") end)
+
+later([[
+  local dying = kiln.copy(input)
+  dying.code = "import os; os.kill(os.getpid(), 9)"
+  local result, winner = kiln.race { { "interpreter", input }, { "exec", dying } }
+  ctx:decide("winner", winner)
+  return result]], { "-c", SLOW }, function(result)
+  tap.is(result.status, "crashed", "race: death is an end, too")
+  tap.is(result.decisions[1] and result.decisions[1].detail, "2", "race: of the one that died")
+end)
+
 -- ---- next and kiln.run
 for _, call in ipairs { "next(input)", "kiln.run('exec', input)" } do
   later("return " .. call, { "--timeout", "300ms", "-c", SLOW }, function(result)
@@ -125,6 +138,22 @@ later("kiln.log('info', 'now') kiln.sleep('1h') return next(input)", with(INFO, 
   tap.is(result.status, "interrupted", "kiln.sleep: cancelled")
   tap.is(result.backend, json.null or nil, "kiln.sleep: nothing ran")
 end, interrupt)
+
+-- A timeout is the code's: what a policy waits for does not take from it.
+later("kiln.sleep('1s') return next(input)", { "--timeout", "600ms", "-c", "print(1)", "-b", "noop" }, function(result)
+  tap.is(result.status, "skipped", "kiln.sleep: is not the code's time")
+end)
+
+-- More than its parser can take in the time that it has.
+local big = tap.write(dir .. "/big.py", ("x=1\n"):rep(19e5))
+local analyze = "kiln.log('info', 'now') local analysis, why = kiln.analyze(input.code) ctx:decide('why', why) return next(input)"
+later(analyze, with(INFO, { "-b", "noop", big }), function(result)
+  tap.is(result.status, "interrupted", "kiln.analyze: cancelled")
+end, interrupt)
+later(analyze, { "-b", "noop", big }, function(result)
+  tap.is(result.status, "skipped", "kiln.analyze: one that takes too long, or all memory")
+  tap.like(result.decisions[1] and result.decisions[1].detail, "%w", "says why")
+end)
 
 later([[
   local analysis, failure = kiln.analyze(input.code)
