@@ -1,12 +1,12 @@
 /* eval.c - `kiln eval`: scenarios that pass or fail. */
-#include "cli/command.h"
+#include "cli/eval.h"
 
 #include "base/cleanup.h"
 #include "base/write.h"
 #include "bundle/bundle.h"
+#include "cli/command.h"
 #include "cli/setup.h"
 #include "cli/terminal.h"
-#include "config/units.h"
 #include "core/engine.h"
 #include "eval/accept.h"
 #include "eval/report.h"
@@ -17,51 +17,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
-#include <getopt.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 
-enum { SETS_MAX = 256, JOBS_MAX = 256, REPEAT_MAX = 10000 };
-
-static const char help[] =
-    "usage: kiln eval [OPTIONS] PATH...\n"
-    "\n"
-    "Runs scenarios (PATH: an INI file, or a folder with some) and passes each only if the\n"
-    "bundle of files that it makes is the canonical one, byte for byte or as it declares.\n"
-    "TAP on standard output.\n"
-    "\n"
-    "      --jobs N             so many at once (the CPUs of this machine)\n"
-    "      --repeat N           runs each N times; tells files that differ from run to run\n"
-    "      --only PATTERN       those whose name or NAME of [scenario NAME] fits\n"
-    "      --update             a bundle that is not the canonical one becomes it, when its\n"
-    "                           diff was shown and you said yes\n"
-    "      --yes                with --update: without asking\n"
-    "      --seed N             PYTHONHASHSEED, and the seed of backends that have one (0)\n"
-    "      --junit FILE         writes JUnit's XML, too\n"
-    "      --json               one JSON document on standard output in place of TAP\n"
-    "      --config FILE        another kiln.ini\n"
-    "  -s, --set SECTION.KEY=V  one key of the configuration\n"
-    "      --reference          prints a scenario with every key explained\n"
-    "  -h, --help               this\n"
-    "\n"
-    "Each run has a session of its own and the same SOURCE_DATE_EPOCH, TZ=UTC, LC_ALL=C.UTF-8\n"
-    "and seeds. What reads the clock itself, or the kernel's random numbers, still differs.\n"
-    "\n"
-    "exit status: 0 all passed, 1 some did not, 2 usage, configuration or a scenario that\n"
-    "cannot be read, 125 the engine failed, 128+N interrupted by signal N.\n";
-
-typedef struct options {
-    const char *config, *junit, *only, *seed;
-    const char *set[SETS_MAX * 2 + 1];
-    size_t set_count;
-    int64_t jobs, repeat;
-    bool update, yes, json, reference, help;
-    char **paths;
-} options;
-
 typedef struct session {
-    options o;
+    kiln_eval_options o;
     kiln_terminal terminal;
     uv_loop_t loop;
     uv_signal_t signals[2];
@@ -78,129 +39,10 @@ typedef struct session {
     bool engine_failed;
 } session;
 
-static int usage(const char *what, const char *word)
-{
-    fprintf(stderr, "kiln: eval: %s%s; see kiln eval --help\n", what, word);
-    return KILN_EXIT_USAGE;
-}
-
 static int complain(const kiln_error *err, int status)
 {
     fprintf(stderr, "kiln: %s\n", err->text);
     return status;
-}
-
-/* ---- options */
-
-static int take_number(const char *name, const char *text, int64_t most, int64_t *number)
-{
-    kiln_error err = KILN_ERROR_INIT;
-    if (kiln_units_integer(text, number, &err) < 0 || *number < 1 || *number > most) {
-        fprintf(stderr, "kiln: eval: %s \"%s\": a number from 1 to %lld is expected\n", name,
-                text, (long long)most);
-        return KILN_EXIT_USAGE;
-    }
-    return 0;
-}
-
-static int check_seed(const char *text)
-{
-    kiln_error err = KILN_ERROR_INIT;
-    int64_t number;
-    if (kiln_units_integer(text, &number, &err) < 0 || number < 0 || number > 4294967295) {
-        return usage("--seed: a number from 0 to 4294967295 is expected, not ", text);
-    }
-    return 0;
-}
-
-/* 0, or the exit status. */
-static int read_options(int argc, char **argv, options *o)
-{
-    static const struct option known[] = {
-        {"config", required_argument, NULL, 'c'},
-        {"set", required_argument, NULL, 's'},
-        {"jobs", required_argument, NULL, 'J'},
-        {"repeat", required_argument, NULL, 'R'},
-        {"only", required_argument, NULL, 'O'},
-        {"seed", required_argument, NULL, 'S'},
-        {"junit", required_argument, NULL, 'U'},
-        {"update", no_argument, NULL, 'u'},
-        {"yes", no_argument, NULL, 'y'},
-        {"json", no_argument, NULL, 'j'},
-        {"reference", no_argument, NULL, 'r'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    int option, status = 0;
-    opterr = 0;
-    optind = 0; /* glibc: from the start, whoever parsed before */
-    while (status == 0 && (option = getopt_long(argc, argv, ":hs:", known, NULL)) != -1) {
-        switch (option) {
-        case 'c':
-            o->config = optarg;
-            break;
-        case 's':
-            if (o->set_count == SETS_MAX) {
-                return usage("too many --set", "");
-            }
-            o->set[o->set_count++] = optarg;
-            break;
-        case 'J':
-            status = take_number("--jobs", optarg, JOBS_MAX, &o->jobs);
-            break;
-        case 'R':
-            status = take_number("--repeat", optarg, REPEAT_MAX, &o->repeat);
-            break;
-        case 'O':
-            o->only = optarg;
-            break;
-        case 'S':
-            status = check_seed(optarg);
-            o->seed = optarg;
-            break;
-        case 'U':
-            o->junit = optarg;
-            break;
-        case 'u':
-            o->update = true;
-            break;
-        case 'y':
-            o->yes = true;
-            break;
-        case 'j':
-            o->json = true;
-            break;
-        case 'r':
-            o->reference = true;
-            break;
-        case 'h':
-            o->help = true;
-            return 0;
-        case ':':
-            return usage("a value is missing after ", argv[optind - 1]);
-        default:
-            return usage("unknown option ", argv[optind - 1]);
-        }
-    }
-    o->paths = argv + optind;
-    return status;
-}
-
-static int check_options(const options *o)
-{
-    if (o->paths[0] == NULL) {
-        return usage("no scenario: name an INI file or a folder of some", "");
-    }
-    if (o->yes && !o->update) {
-        return usage("--yes goes with --update", "");
-    }
-    if (o->update && o->repeat > 1) {
-        return usage("--update and --repeat exclude each other", "");
-    }
-    if (o->update && !o->yes && (o->json || isatty(STDIN_FILENO) != 1)) {
-        return usage("--update asks, and there is no terminal to ask: add --yes", "");
-    }
-    return 0;
 }
 
 /* ---- what is to be run */
@@ -288,7 +130,7 @@ static int add_settings(session *s, kiln_config *config, const kiln_paths *paths
             }
         }
     }
-    if (s->o.set_count + count + 2 > SETS_MAX * 2) {
+    if (s->o.set_count + count + 2 > KILN_EVAL_SETS_MAX * 2) {
         return -E2BIG;
     }
     memmove(s->o.set + count, s->o.set, s->o.set_count * sizeof(*s->o.set));
@@ -589,11 +431,7 @@ static int print_reference(void)
 static int run(int argc, char **argv)
 {
     session s = {.scenarios = KILN_SCENARIOS_INIT};
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    s.o.jobs = cpus > 0 && cpus < JOBS_MAX ? cpus : 1;
-    s.o.repeat = 1;
-    s.o.seed = "0";
-    int status = read_options(argc, argv, &s.o);
+    int status = kiln_eval_options_parse(argc, argv, &s.o);
     if (status != 0) {
         return status;
     }
@@ -601,12 +439,8 @@ static int run(int argc, char **argv)
         if (s.o.reference && !s.o.help) {
             return print_reference();
         }
-        return fputs(help, stdout) >= 0 && fflush(stdout) == 0 ? KILN_EXIT_OK
-                                                               : KILN_EXIT_ENGINE;
-    }
-    status = check_options(&s.o);
-    if (status != 0) {
-        return status;
+        return fputs(kiln_eval_help, stdout) >= 0 && fflush(stdout) == 0 ? KILN_EXIT_OK
+                                                                         : KILN_EXIT_ENGINE;
     }
     kiln_terminal_init(&s.terminal);
     s.outcomes = json_array();
