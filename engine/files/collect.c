@@ -300,11 +300,28 @@ static void tell_counts(const collector *c, const kiln_manifest *now)
     }
 }
 
+/* As for most cells: told by the descriptor that is open already, without opening the folder
+ * and giving it back its permissions. */
+static bool was_and_is_empty(const kiln_manifest *before, kiln_error *err)
+{
+    if (before->count > 0 || before->unreadable || before->work_fd < 0 ||
+        lseek(before->work_fd, 0, SEEK_SET) < 0) {
+        return false;
+    }
+    kiln_manifest *now = kiln_manifest_walk(before->work_fd, false, err);
+    bool empty = now != NULL && now->count == 0 && !now->unreadable;
+    kiln_manifest_free(now);
+    return empty;
+}
+
 int kiln_workdir_collect(int root_fd, const char *area, const kiln_manifest *before, int out_fd,
                          const char *out_path, json_t *output_files,
                          void (*refused)(void *user, const char *name, const char *why),
                          void *user, kiln_error *err)
 {
+    if (was_and_is_empty(before, err)) {
+        return 0;
+    }
     auto_close int work_fd = kiln_workdir_open(root_fd, area, err);
     if (work_fd < 0) {
         return work_fd;

@@ -18,6 +18,7 @@
 #include <sodium.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { RACY_HASH_BUDGET = 256 << 10 }; /* bytes read for hashing in one walk: < 1 ms */
 
@@ -183,6 +184,7 @@ kiln_manifest *kiln_manifest_walk(int work_fd, bool hash, kiln_error *err)
         kiln_error_set(err, -ENOMEM, "work directory: out of memory");
         return NULL;
     }
+    manifest->work_fd = -1;
     walk w = {.manifest = manifest, .hash_budget = hash ? RACY_HASH_BUDGET : -1};
     clock_gettime(CLOCK_REALTIME_COARSE, &w.began); /* what the kernel stamps with */
     if (walk_folder(&w, work_fd, 0, 0) < 0) {
@@ -201,7 +203,11 @@ kiln_manifest *kiln_manifest_take(int root_fd, const char *area, kiln_error *err
     if (work_fd < 0) {
         return NULL;
     }
-    return kiln_manifest_walk(work_fd, true, err);
+    kiln_manifest *manifest = kiln_manifest_walk(work_fd, true, err);
+    if (manifest != NULL) {
+        manifest->work_fd = kiln_steal_fd(&work_fd);
+    }
+    return manifest;
 }
 
 void kiln_manifest_free(kiln_manifest *manifest)
@@ -211,6 +217,9 @@ void kiln_manifest_free(kiln_manifest *manifest)
     }
     for (size_t i = 0; i < manifest->count; i++) {
         free(manifest->entries[i].name);
+    }
+    if (manifest->work_fd >= 0) {
+        close(manifest->work_fd);
     }
     free(manifest->entries);
     free(manifest);

@@ -28,6 +28,7 @@ typedef struct kiln_manifest_entry {
 } kiln_manifest_entry;
 
 struct kiln_manifest {
+    int work_fd;                  /* of kiln_manifest_take: the work directory; else -1 */
     kiln_manifest_entry *entries; /* by name */
     size_t count;
     size_t capacity;
@@ -35,7 +36,8 @@ struct kiln_manifest {
     bool unreadable; /* a folder could not be read */
 };
 
-/* As kiln_manifest_take, of an open work directory; `hash` tells racy files' content. */
+/* As kiln_manifest_take, of an open work directory, from its beginning; `hash` tells racy
+ * files' content. */
 kiln_manifest *kiln_manifest_walk(int work_fd, bool hash, kiln_error *err);
 const kiln_manifest_entry *kiln_manifest_find(const kiln_manifest *manifest, const char *name);
 /* `now` is what it was in `before`; reads the file when only its content can tell. */

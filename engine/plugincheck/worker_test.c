@@ -32,9 +32,23 @@ static void worker_log(uint32_t level, const char *text)
     (void)level, (void)text;
 }
 
+static bool worker_owned(void)
+{
+    return true;
+}
+static bool worker_interrupted(void)
+{
+    return false;
+}
+
 check_verdict check_worker_half(check_subject *subject)
 {
-    static const kiln_worker_host host = {sizeof(host), worker_emit, worker_option, worker_log};
+    static const kiln_worker_host host = {.size = sizeof(host),
+                                          .emit = worker_emit,
+                                          .option = worker_option,
+                                          .log = worker_log,
+                                          .owned = worker_owned,
+                                          .interrupted = worker_interrupted};
     static const char *const none[] = {NULL};
     const kiln_plugin *plugin = &subject->loaded->plugin;
     const char *error = NULL;

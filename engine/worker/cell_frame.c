@@ -233,7 +233,7 @@ void kiln_cell_done_encode(const kiln_cell_done *done, unsigned char bytes[24])
                                                             : DONE_ERROR;
     bytes[5] = verdict->has_exit_code;
     bytes[6] = verdict->has_exit_code ? (unsigned char)verdict->exit_code : 0;
-    bytes[7] = 0;
+    bytes[7] = done->unread;
     put64(bytes + 8, done->cpu_us);
     put64(bytes + 16, done->max_rss_bytes);
 }
@@ -252,7 +252,7 @@ int kiln_cell_done_decode(const char *payload, size_t length, kiln_cell_done *do
     uint64_t cpu_us = get64(payload + 8);
     uint64_t max_rss_bytes = get64(payload + 16);
     if (bytes[4] > DONE_INTERRUPTED || bytes[5] > 1 || (bytes[5] == 0 && bytes[6] != 0) ||
-        bytes[7] != 0 || cpu_us >= FIGURE_LIMIT || max_rss_bytes >= FIGURE_LIMIT) {
+        bytes[7] > 1 || cpu_us >= FIGURE_LIMIT || max_rss_bytes >= FIGURE_LIMIT) {
         return -EPROTO;
     }
     *done = (kiln_cell_done){
@@ -263,6 +263,7 @@ int kiln_cell_done_decode(const char *payload, size_t length, kiln_cell_done *do
                     .exit_code = bytes[6]},
         .cpu_us = cpu_us,
         .max_rss_bytes = max_rss_bytes,
+        .unread = bytes[7] == 1,
     };
     return 0;
 }

@@ -25,6 +25,7 @@ typedef struct kiln_cell_done {
     kiln_verdict verdict;
     uint64_t cpu_us;
     uint64_t max_rss_bytes;
+    bool unread; /* the worker's pipes still held something */
 } kiln_cell_done;
 
 enum { KILN_CELL_DONE_BYTES = 24 };

@@ -100,6 +100,7 @@ static int on_done(kiln_dialogue *dialogue, const kiln_frame *frame)
         done.id != dialogue->request_id) {
         return bad_frame(dialogue, "DONE of another shape or id");
     }
+    dialogue->unread = done.unread;
     dialogue->callbacks->on_done(dialogue->user, &done.verdict, (double)done.cpu_us / 1000.0,
                                  done.max_rss_bytes);
     return 0;

@@ -42,6 +42,7 @@ struct kiln_dialogue {
     bool started;            /* READY has come; a request may be on its way before */
     bool closed;             /* nothing more is read */
     bool answered;           /* DONE or REPLY has come, the end of it is not told yet */
+    bool unread;             /* as its DONE says: there is output that came by another way */
     bool decoding;           /* callbacks borrow from `in` */
     kiln_frame_type awaited; /* KILN_FRAME_DONE, _ANALYSIS, _REPLY, or 0: idle */
     uint32_t request_id;

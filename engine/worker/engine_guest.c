@@ -165,8 +165,11 @@ static void on_done(void *user, const kiln_verdict *verdict, double cpu_ms,
                     uint64_t max_rss_bytes)
 {
     kiln_guest *guest = user;
-    /* What the code wrote to descriptors 1 and 2 itself lies in the pipes. */
-    kiln_run_drain(&guest->run);
+    /* What the code wrote to descriptors 1 and 2 itself lies in the pipes, unless the worker
+     * has waited until we had read it, as it mostly does. */
+    if (guest->dialogue.unread) {
+        kiln_run_drain(&guest->run);
+    }
     if (kiln_run_over(&guest->run)) {
         return;
     }

@@ -16,8 +16,8 @@
  *                   each argument and each NAME=value, each followed by a NUL
  *     0x02 ANALYZE  JSON {"id":1,"code":""}
  *     0x03 QUERY    JSON {"id":1,"name":"complete","arguments":{...}}
- *     0x04 INTERRUPT JSON {"id":1}: stop the running cell or query, if it is that one. Only to
- *                   a worker elsewhere; one of this machine gets SIGINT
+ *     0x04 INTERRUPT JSON {"id":1}: stop the running cell or query, if it is that one. Only
+ *                   to a worker elsewhere; one of this machine gets SIGINT
  *     0x05 REHEARSE packed: u32 id, u32 turn, u32 1 at the last turn, else 0. Answered by a
  *                   DONE with its id, as a cell is; see kiln_worker.rehearse
  *     0x08 FORK     JSON {"id":1,"snapshot":false}: make a second worker of yourself
@@ -28,9 +28,10 @@
  *     0x43 DISPLAY, 0x44 RESULT, 0x45 ERROR, 0x46 UPDATE, 0x47 CLEAR
  *                   JSON as kiln_event's in plugin.h
  *     0x50 DONE     packed, 24 bytes: u32 id, u8 status (0 ok, 1 error, 2 interrupted),
- *                   u8 1 when there is an exit code, u8 exit code (else 0), u8 0, u64 CPU
- *                   microseconds, u64 bytes of the largest resident set; each below 2^60
- *                   (Python: "<I4B2Q")
+ *                   u8 1 when there is an exit code, u8 exit code (else 0), u8 1 when
+ *                   descriptors 1 and 2 still hold what was written to them, else 0, u64
+ *                   CPU microseconds, u64 bytes of the largest resident set; each below
+ *                   2^60 (Python: "<I4B2Q")
  *     0x51 ANALYSIS JSON {"id":1,"analysis":{...}} as kiln_worker.analyze
  *     0x52 READY    empty: start() is done (sent once, first)
  *     0x53 FAILED   raw text: start() failed; the worker exits

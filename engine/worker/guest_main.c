@@ -1,9 +1,5 @@
 /* guest_main.c - the worker process: frames in, kiln_worker callbacks, frames out.
  *
- * SIGINT is blocked but while a cell or query runs, and carries the id of the one that it
- * is meant for: one that was for an earlier cell is thrown away, one that overtook its
- * cell's frame is raised again when the cell begins. The disposition is the plugin's.
- *
  * The code may fork. A child that comes back into the loop ends quietly; what a child
  * emits in between goes to its descriptors 1 and 2, since two writers would cut each
  * other's frames. */
@@ -29,7 +25,6 @@
 
 /* kiln_worker_host.emit takes no user pointer: a process is one worker. */
 static int frame_socket = -1;
-static pid_t worker_pid;
 static bool in_cell;
 static bool jammed;        /* this cell's pipes do not run dry */
 static uint32_t linger_us; /* for the next request, as the last one said */
@@ -95,10 +90,9 @@ static void let_pipes_run_dry(void)
     }
 }
 
-static void send_frame(kiln_frame_type type, const void *payload, size_t length)
+static void write_frame(kiln_frame_type type, const void *payload, size_t length)
 {
     unsigned char header[KILN_FRAME_HEADER];
-    let_pipes_run_dry();
     kiln_frame_header(header, type, (uint32_t)length);
     pthread_mutex_lock(&writing);
     struct iovec parts[3] = {
@@ -110,6 +104,12 @@ static void send_frame(kiln_frame_type type, const void *payload, size_t length)
     held_length = 0;
     send_parts(parts + alone, 3 - alone);
     pthread_mutex_unlock(&writing);
+}
+
+static void send_frame(kiln_frame_type type, const void *payload, size_t length)
+{
+    let_pipes_run_dry();
+    write_frame(type, payload, length);
 }
 
 /* false: it does not fit, or something waits already. */
@@ -168,7 +168,7 @@ void kiln_guest_emit(const kiln_event *event)
         return; /* preloading, or a thread that prints between two cells */
     }
     bool stream = event->type == KILN_EVENT_STREAM;
-    if (getpid() != worker_pid) {
+    if (!kiln_guest_owned()) {
         if (stream) {
             write_raw(event);
         }
@@ -194,7 +194,7 @@ void kiln_guest_send(unsigned type, const void *payload, size_t length)
 
 void kiln_guest_became(int frames)
 {
-    worker_pid = getpid();
+    kiln_guest_process_own();
     frame_socket = frames;
 }
 
@@ -226,20 +226,6 @@ static void measure(kiln_cell_done *done)
     before = now;
 }
 
-/* Lets SIGINT in; one that is pending counts only if it is for this cell. */
-static void allow_interrupts(const sigset_t *interrupts, uint32_t id)
-{
-    static const struct timespec now = {0, 0};
-    sigset_t pending;
-    siginfo_t info;
-    if (sigpending(&pending) == 0 && sigismember(&pending, SIGINT) &&
-        sigtimedwait(interrupts, &info, &now) == SIGINT && info.si_code == SI_QUEUE &&
-        info.si_value.sival_int == (int)id) {
-        raise(SIGINT);
-    }
-    sigprocmask(SIG_UNBLOCK, interrupts, NULL);
-}
-
 /* A cell, or a rehearsal of one, which takes the same way. */
 static int run(const kiln_worker *worker, uint32_t id, const kiln_cell *cell,
                const kiln_rehearsal *rehearsal)
@@ -247,29 +233,29 @@ static int run(const kiln_worker *worker, uint32_t id, const kiln_cell *cell,
     int rc = 0;
     kiln_cell_done done = {.id = id,
                            .verdict = {.size = sizeof(done.verdict), .status = KILN_STATUS_OK}};
-    sigset_t interrupts;
-    sigemptyset(&interrupts);
-    sigaddset(&interrupts, SIGINT);
     in_cell = true;
     jammed = false;
-    allow_interrupts(&interrupts, id);
+    kiln_guest_enter(id);
     if (cell != NULL) {
         rc = worker->execute(cell, &done.verdict);
     } else if (worker->rehearse != NULL) {
         rc = worker->rehearse(rehearsal->turn, rehearsal->last);
     }
-    sigprocmask(SIG_BLOCK, &interrupts, NULL);
-    if (getpid() != worker_pid) {
+    if (!kiln_guest_owned()) {
         _exit(0);
     }
+    kiln_guest_leave();
     in_cell = false;
     if (rc < 0) {
         return rc; /* the plugin gave up: so does the worker */
     }
     unsigned char bytes[KILN_CELL_DONE_BYTES];
     measure(&done);
+    let_pipes_run_dry();
+    done.unread = jammed;
     kiln_cell_done_encode(&done, bytes);
-    send_frame(KILN_FRAME_DONE, bytes, sizeof(bytes));
+    write_frame(KILN_FRAME_DONE, bytes, sizeof(bytes));
+    kiln_guest_let_in(worker); /* while the engine works on what it has got */
     return 0;
 }
 
@@ -369,18 +355,15 @@ static int answer(const kiln_worker *worker, const kiln_frame *frame)
     if (text == NULL) {
         return -ENOMEM;
     }
-    sigset_t interrupts;
-    sigemptyset(&interrupts);
-    sigaddset(&interrupts, SIGINT);
     struct rlimit memory = hold_memory();
     const char *said = NULL;
-    allow_interrupts(&interrupts, id);
+    kiln_guest_enter((uint32_t)id);
     int rc = worker->query != NULL ? worker->query(name, text, strlen(text), &said) : -ENOTSUP;
-    sigprocmask(SIG_BLOCK, &interrupts, NULL);
-    setrlimit(RLIMIT_AS, &memory);
-    if (getpid() != worker_pid) {
+    if (!kiln_guest_owned()) {
         _exit(0);
     }
+    kiln_guest_leave();
+    setrlimit(RLIMIT_AS, &memory);
     auto_buffer kiln_buffer reply = KILN_BUFFER_INIT;
     if (rc == -ENOTSUP) {
         refuse_query(&reply, id, "this backend does not know such a query");
@@ -394,6 +377,7 @@ static int answer(const kiln_worker *worker, const kiln_frame *frame)
         refuse_query(&reply, id, "the reply is longer than 4 MiB");
     }
     send_frame(KILN_FRAME_REPLY, reply.data, reply.length);
+    kiln_guest_let_in(worker); /* a __repr__ may have changed that, too */
     return 0;
 }
 
@@ -469,10 +453,10 @@ static int serve(const kiln_worker *worker, const kiln_frame *frame)
 int kiln_guest_main(const kiln_worker *worker, int frames)
 {
     auto_buffer kiln_buffer input = KILN_BUFFER_INIT;
-    worker_pid = getpid();
+    kiln_guest_process_own();
     frame_socket = frames;
     int rc = worker->start();
-    if (getpid() != worker_pid) {
+    if (!kiln_guest_owned()) {
         return 0;
     }
     if (rc < 0) {
@@ -480,6 +464,7 @@ int kiln_guest_main(const kiln_worker *worker, int frames)
         kiln_guest_refuse(frames, text);
         return 1;
     }
+    kiln_guest_let_in(worker);
     kiln_cell_done start;
     measure(&start); /* no cell's */
     send_frame(KILN_FRAME_READY, NULL, 0);

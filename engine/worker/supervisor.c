@@ -162,7 +162,7 @@ static void start_worker(supervisor *self, const kiln_control_run *run,
     }
     prctl(PR_SET_NAME, "kiln-guest");
     sigset_t mask = self->context->mask;
-    sigaddset(&mask, SIGINT); /* kiln_guest_main lets it in while a cell runs */
+    sigaddset(&mask, SIGINT); /* kiln_guest_main lets it in */
     sigprocmask(SIG_SETMASK, &mask, NULL);
     _exit(kiln_guest_main(self->context->worker, frames));
 }

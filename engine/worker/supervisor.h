@@ -35,6 +35,23 @@ int kiln_supervisor_main(const kiln_zygote_context *context,
 /* Serves cells from the frame socket; in the worker process, confined. Returns the
  * exit status of the process. */
 int kiln_guest_main(const kiln_worker *worker, int frames);
+
+/* ---- guest_process.c */
+
+/* In the zygote, before workers are forked: what every worker would do again. */
+void kiln_guest_process_prepare(void);
+/* This process is a worker from now on. */
+void kiln_guest_process_own(void);
+/* kiln_worker_host.owned: false in a fork that the code made. */
+bool kiln_guest_owned(void);
+/* SIGINT goes to worker->interrupt from now on, whatever the code has set or blocked. */
+void kiln_guest_let_in(const kiln_worker *worker);
+/* The request that a SIGINT may be for. */
+void kiln_guest_enter(uint32_t id);
+void kiln_guest_leave(void);
+/* kiln_worker_host.interrupted. */
+bool kiln_guest_interrupted(void);
+
 /* ---- guest_fork.c, and what it needs of guest_main.c */
 
 /* FORK. 0: the worker goes on; 1: this is its fork, a worker of its own; negative: it ends. */

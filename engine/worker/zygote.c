@@ -52,6 +52,8 @@ static const kiln_worker_host worker_host = {
     .emit = kiln_guest_emit,
     .option = host_option,
     .log = host_log,
+    .owned = kiln_guest_owned,
+    .interrupted = kiln_guest_interrupted,
 };
 
 static void reset_signals(void)
@@ -228,6 +230,7 @@ static int preload(const kiln_zygote_context *context, kiln_error *err)
     }
     if (context->worker != NULL) {
         const char *why = NULL;
+        kiln_guest_process_prepare();
         if (context->worker->preload(&worker_host, &why) < 0) {
             return kiln_error_set(err, ECANCELED, "preload: %s", why != NULL ? why : "failed");
         }

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <marshal.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,12 +16,11 @@ enum {
 };
 
 static const kiln_worker_host *host;
-static pid_t owner;  /* the worker; 0 before start */
-static bool in_cell; /* changed and read with the GIL held */
-static pthread_t main_thread;
-static volatile sig_atomic_t armed;       /* SIGINT raises KeyboardInterrupt */
-static volatile sig_atomic_t interrupted; /* SIGINT came while armed */
-static volatile sig_atomic_t early;       /* SIGINT came before the cell was armed */
+static pid_t owner;                       /* the worker; 0 before start */
+static bool in_cell;                      /* changed and read with the GIL held */
+static volatile sig_atomic_t armed;       /* an interrupt raises KeyboardInterrupt */
+static volatile sig_atomic_t interrupted; /* one came while armed */
+static PyObject *get_signal, *set_signal, *default_handler; /* of Python's own */
 static PyObject *builtin_print;
 static PyTypeObject *stream_type; /* session.Stream, whose writes are ours alone */
 
@@ -50,7 +48,7 @@ static int write_descriptor(int fd, const char *data, size_t length)
 static int emit_stream(int stream, const char *data, size_t length)
 {
     /* A forked child must not write into the middle of the worker's frames. */
-    if (!in_cell || getpid() != owner)
+    if (!in_cell || !host->owned())
         return write_descriptor(stream, data, length);
     while (length > 0) {
         size_t piece = length < STREAM_PIECE ? length : STREAM_PIECE;
@@ -282,7 +280,7 @@ static PyObject *emit(PyObject *const *args, Py_ssize_t count, uint32_t flags)
     const char *json = PyUnicode_AsUTF8AndSize(args[1], &length);
     if (!json)
         return NULL;
-    if (!in_cell || getpid() != owner)
+    if (!in_cell || !host->owned())
         Py_RETURN_FALSE;
     kiln_event event = {sizeof(event), (uint32_t)type, 0, flags, json, (size_t)length};
     host->emit(&event);
@@ -328,50 +326,52 @@ static PyObject *channel_option(PyObject *self, PyObject *name)
 
 /* --------------------------------------------------------------- interrupts */
 
-/* Process-wide signals may come to a thread that the code has started; the main
- * thread is to be woken from its sleep, or has SIGINT blocked because no cell
- * runs. The value goes along: by it the worker knows which cell is meant. */
-static void on_sigint(int signal_number, siginfo_t *info, void *context)
+/* In a signal's handler. */
+bool kiln_channel_interrupt(void)
 {
-    (void)context;
-    if (getpid() == owner && !pthread_equal(pthread_self(), main_thread)) {
-        int saved = errno;
-        pthread_sigqueue(main_thread, signal_number, info->si_value);
-        errno = saved;
-    } else if (armed) {
-        interrupted = 1;
-        PyErr_SetInterruptEx(signal_number);
-        kiln_nudge_start();
-    } else {
-        early = 1;
+    if (!armed)
+        return false;
+    interrupted = 1;
+    PyErr_SetInterruptEx(SIGINT);
+    kiln_nudge_start();
+    return true;
+}
+
+/* What the code has set with signal.signal() holds for its own cell. The system's handler
+ * is the worker's, and goes back where signal.signal() has put another. */
+static int restore_handler(void)
+{
+    struct sigaction ours;
+    PyObject *number = PyLong_FromLong(SIGINT);
+    PyObject *handler = number ? PyObject_CallOneArg(get_signal, number) : NULL;
+    PyObject *before = NULL;
+    int result = handler ? 0 : -1;
+    if (handler && handler != default_handler) {
+        sigaction(SIGINT, NULL, &ours);
+        before = PyObject_CallFunctionObjArgs(set_signal, number, default_handler, NULL);
+        sigaction(SIGINT, &ours, NULL);
+        result = before ? 0 : -1;
     }
+    Py_XDECREF(before);
+    Py_XDECREF(handler);
+    Py_XDECREF(number);
+    return result;
 }
 
-/* Ours, whatever handlers the code has left behind. */
-static void install_handler(void)
-{
-    struct sigaction action = {.sa_sigaction = on_sigint, .sa_flags = SA_SIGINFO};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-}
-
-/* arm(True): SIGINT raises KeyboardInterrupt from now on, and at once if it came
+/* arm(True): an interrupt raises KeyboardInterrupt from now on, and at once if it came
  * since the cell began. arm(False): no longer; what is still pending is dropped.
  * Returns whether one came since arm(True). */
 static PyObject *channel_arm(PyObject *self, PyObject *on)
 {
     (void)self;
     if (on == Py_True) {
-        install_handler();
+        if (restore_handler() < 0)
+            return NULL;
         kiln_nudge_prepare(owner);
         interrupted = 0;
         armed = 1;
-        if (early) {
-            early = 0;
-            interrupted = 1;
-            PyErr_SetInterruptEx(SIGINT);
-            kiln_nudge_start();
-        }
+        if (host->interrupted())
+            kiln_channel_interrupt();
     } else {
         armed = 0;
         kiln_nudge_stop();
@@ -379,32 +379,6 @@ static PyObject *channel_arm(PyObject *self, PyObject *on)
             PyErr_Clear();
     }
     return PyBool_FromLong(interrupted);
-}
-
-/* Between two cells SIGINT is blocked: one that is late must not stop the next
- * cell. The worker blocks it and lets it in again around a cell; where it does not, what
- * came in between is dropped here. */
-static void allow_sigint(void)
-{
-    static const struct timespec now = {0, 0};
-    sigset_t interrupt, mask;
-    sigemptyset(&interrupt);
-    sigaddset(&interrupt, SIGINT);
-    if (pthread_sigmask(SIG_BLOCK, NULL, &mask) == 0 && sigismember(&mask, SIGINT)) {
-        while (sigtimedwait(&interrupt, NULL, &now) == SIGINT)
-            ;
-        pthread_sigmask(SIG_UNBLOCK, &interrupt, NULL);
-    }
-}
-
-static void block_sigint(void)
-{
-    sigset_t interrupt;
-    sigemptyset(&interrupt);
-    sigaddset(&interrupt, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &interrupt, NULL);
-    install_handler(); /* the next cell is let in before it is armed */
-    early = 0;
 }
 
 /* --------------------------------------------------------------------- code */
@@ -454,39 +428,43 @@ static struct PyModuleDef definition = {
     NULL,
 };
 
+/* `_signal` as it is before the code can reach it. */
+static int find_signals(void)
+{
+    PyObject *module = PyImport_ImportModule("_signal");
+    if (module) {
+        get_signal = PyObject_GetAttrString(module, "getsignal");
+        set_signal = PyObject_GetAttrString(module, "signal");
+        default_handler = PyObject_GetAttrString(module, "default_int_handler");
+        Py_DECREF(module);
+    }
+    return get_signal && set_signal && default_handler ? 0 : -1;
+}
+
 PyObject *kiln_channel_new(const kiln_worker_host *worker_host)
 {
     host = worker_host;
-    return PyModule_Create(&definition);
+    return find_signals() < 0 ? NULL : PyModule_Create(&definition);
 }
 
 void kiln_channel_start(void)
 {
     owner = getpid();
-    main_thread = pthread_self();
     in_cell = false;
     armed = 0;
-    block_sigint();
 }
 
 void kiln_channel_enter(void)
 {
     in_cell = true;
-    allow_sigint();
-}
-
-void kiln_channel_ask(void)
-{
-    allow_sigint();
 }
 
 void kiln_channel_leave(void)
 {
-    block_sigint();
     in_cell = false;
 }
 
 bool kiln_channel_owned(void)
 {
-    return getpid() == owner;
+    return host->owned();
 }

@@ -16,11 +16,11 @@ void kiln_channel_start(void);
  * worker's own frames are written without the GIL: streams go to descriptors 1
  * and 2 then. */
 void kiln_channel_enter(void);
-/* In place of enter, for a query: only interrupts come in. */
-void kiln_channel_ask(void);
 void kiln_channel_leave(void);
 /* False in a process that the code forked. */
 bool kiln_channel_owned(void);
+/* kiln_worker.interrupt */
+bool kiln_channel_interrupt(void);
 /* The code object of one of the runner's files; new reference. */
 PyObject *kiln_channel_code(const char *name);
 

@@ -5,7 +5,8 @@ Shared by whatever can give it a `channel`, an object with
     emit(type, json) -> bool       an event of plugin.h; False: no cell runs here
     log(level, text)               a line for the engine's log
     option(name) -> str or None
-    arm(bool) -> bool              SIGINT raises KeyboardInterrupt; did one come?
+    arm(bool) -> bool              interrupts raise KeyboardInterrupt, whatever handlers
+                                   the code has left; did one come?
     code(name) -> code object      another file of this folder
     print_to(Stream) -> function   optional: a faster print
     emit_last(type, json) -> bool  optional: as emit, when only the cell's end follows
@@ -483,8 +484,6 @@ def _prepare(source, count, filename, stdin, arguments, env):
     cache = getattr(_sys_modules.get("linecache"), "cache", None)
     if type(cache) is dict:
         cache[filename] = (len(source), None, source.splitlines(True), filename)
-    if _signal.getsignal(_signal.SIGINT) is not _signal.default_int_handler:
-        _signal.signal(_signal.SIGINT, _signal.default_int_handler)
 
 
 def _keep_reserve():

@@ -410,7 +410,6 @@ static const char *why_not(void)
 static int query(const char *name, const char *arguments, size_t length, const char **json)
 {
     PyEval_RestoreThread(thread);
-    kiln_channel_ask();
     PyObject *text = PyUnicode_DecodeUTF8(arguments, (Py_ssize_t)length, "replace");
     PyObject *name_text = PyUnicode_FromString(name);
     PyObject *answer = text && name_text
@@ -444,6 +443,7 @@ static const kiln_worker worker = {
     .rehearse = rehearse,
     .query = query,
     .touch = touch,
+    .interrupt = kiln_channel_interrupt,
 };
 
 KILN_WORKER(worker)

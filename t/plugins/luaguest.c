@@ -11,7 +11,7 @@
 #include <lauxlib.h>
 #include <luajit.h>
 #include <lualib.h>
-#include <signal.h>
+#include <signal.h> /* sig_atomic_t */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,9 +97,9 @@ static void emit_error(void)
     emit(KILN_EVENT_ERROR, 0, text, length);
 }
 
-/* ---- interrupts: a hook that raises, set by the signal's handler */
+/* ---- interrupts: a hook that raises, set in a signal's handler */
 
-static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t running, interrupted;
 
 static void raise_interrupt(lua_State *lua, lua_Debug *where)
 {
@@ -108,19 +108,38 @@ static void raise_interrupt(lua_State *lua, lua_Debug *where)
     luaL_error(lua, "interrupted");
 }
 
-static void on_sigint(int number)
+static bool interrupt(void)
 {
-    (void)number;
+    if (!running) {
+        return false;
+    }
     interrupted = 1;
     lua_sethook(L, raise_interrupt, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+    return true;
+}
+
+/* Brackets what may be interrupted. */
+static void begin(void)
+{
+    lua_settop(L, 0);
+    interrupted = 0;
+    running = 1;
+    if (host->interrupted()) {
+        interrupt();
+    }
+}
+
+static void end(void)
+{
+    running = 0;
+    lua_sethook(L, NULL, 0, 0);
 }
 
 /* ---- the worker half */
 
 static int start(void)
 {
-    struct sigaction action = {.sa_handler = on_sigint};
-    return sigaction(SIGINT, &action, NULL);
+    return 0; /* all of it was made in the zygote */
 }
 
 static int traceback(lua_State *lua)
@@ -150,13 +169,12 @@ static int compile(const char *code, size_t length, const char *name)
 static int execute(const kiln_cell *cell, kiln_verdict *verdict)
 {
     char name[48];
-    lua_settop(L, 0);
-    interrupted = 0;
+    begin();
     snprintf(name, sizeof(name), "=cell %llu", (unsigned long long)cell->execution_count);
     lua_pushcfunction(L, traceback);
     int rc = compile(cell->code, cell->code_length, name);
     rc = rc == 0 ? lua_pcall(L, 0, 1, 1) : rc;
-    lua_sethook(L, NULL, 0, 0);
+    end();
     if (rc != 0) {
         verdict->status = interrupted ? KILN_STATUS_INTERRUPTED : KILN_STATUS_ERROR;
         emit_error();
@@ -222,13 +240,12 @@ static int answer; /* the function's reference */
 
 static int query(const char *name, const char *arguments, size_t length, const char **json)
 {
-    lua_settop(L, 0);
-    interrupted = 0;
+    begin();
     lua_rawgeti(L, LUA_REGISTRYINDEX, answer);
     lua_pushstring(L, name);
     lua_pushlstring(L, arguments, length);
     int rc = lua_pcall(L, 2, 1, 0);
-    lua_sethook(L, NULL, 0, 0);
+    end();
     *json = lua_tostring(L, -1); /* stays on the stack until the next call */
     return rc != 0 ? -EIO : *json != NULL ? 0 : -ENOTSUP;
 }
@@ -261,7 +278,8 @@ static const kiln_worker worker = {.size = sizeof(worker),
                                    .preload = preload,
                                    .start = start,
                                    .execute = execute,
-                                   .query = query};
+                                   .query = query,
+                                   .interrupt = interrupt};
 static const kiln_plugin plugin = {.size = sizeof(plugin),
                                    .abi_major = KILN_ABI_MAJOR,
                                    .abi_minor = KILN_ABI_MINOR,

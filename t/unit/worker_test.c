@@ -42,10 +42,10 @@ static void emit(kiln_stream stream, const char *data, size_t length)
                              .length = length});
 }
 
-static void on_sigint(int number)
+static bool interrupt(void)
 {
-    (void)number;
     interrupted = 1;
+    return true;
 }
 
 static int preload(const kiln_worker_host *given, const char **error)
@@ -64,8 +64,6 @@ static int preload(const kiln_worker_host *given, const char **error)
 
 static int start(void)
 {
-    struct sigaction action = {.sa_handler = on_sigint};
-    sigaction(SIGINT, &action, NULL);
     return 0;
 }
 
@@ -212,6 +210,7 @@ static int analyze(const char *code, size_t length, const char **json)
 }
 
 static const kiln_worker test_worker = {
+    .interrupt = interrupt,
     .size = sizeof(kiln_worker),
     .preload = preload,
     .start = start,
@@ -1179,7 +1178,7 @@ static void forged_frames(void **state)
         "done 01 00 00 00 03 00 00 00" NO_FIGURES,                /* no such status */
         "done 01 00 00 00 00 02 00 00" NO_FIGURES,                /* neither with nor without */
         "done 01 00 00 00 00 00 07 00" NO_FIGURES,                /* a code that is none */
-        "done 01 00 00 00 00 00 00 01" NO_FIGURES,                /* reserved */
+        "done 01 00 00 00 00 00 00 02" NO_FIGURES,                /* neither read nor unread */
         "done 01 00 00 00 00 00 00 00" NO_FIGURES " 00",          /* a byte more */
         "done 01 00 00 00 00 00 00 00 0 0 0 0 0 0 0 0 0 0 0 0 0", /* some less */
         "done 01 00 00 00 00 00 00 00 0 0 0 0 0 0 0 80 0 0 0 0 0 0 0 0", /* CPU time */

@@ -385,6 +385,15 @@ typedef struct kiln_worker_host {
     const char *(*option)(const char *name);
     /* Before workers start: one line for the log, and for `kiln check`. */
     void (*log)(uint32_t level, const char *text);
+
+    /* since 1.1 */
+
+    /* Whether this process is the worker: false in a fork that the code has made. Costs no
+     * system call. */
+    bool (*owned)(void);
+    /* Whether the running cell or query was to be interrupted before `interrupt` could take
+     * it; true once. */
+    bool (*interrupted)(void);
 } kiln_worker_host;
 
 typedef struct kiln_worker {
@@ -396,7 +405,7 @@ typedef struct kiln_worker {
     /* Once in each worker process, after the fork and fully confined, in the
      * work directory. */
     int (*start)(void);
-    /* Runs one cell. SIGINT asks it to stop and keep the state. */
+    /* Runs one cell. `interrupt` asks it to stop and keep the state. */
     int (*execute)(const kiln_cell *cell, kiln_verdict *verdict);
     /* Optional. Tells of code without running it:
      * {"imports":["numpy"],"import_lines":["import numpy as np"],
@@ -414,7 +423,8 @@ typedef struct kiln_worker {
     int (*rehearse)(uint32_t turn, bool last);
 
     /* Optional. Answers a query, see above; `arguments` is a JSON object, also
-     * NUL-terminated. SIGINT asks it to give up and keep the state. 0: *json is the reply;
+     * NUL-terminated. `interrupt` asks it to give up and keep the state. 0: *json is the
+     * reply;
      * -ENOTSUP: no such query; another negative errno: *json may be why, one line of
      * text. *json is valid until the next call. What is emitted meanwhile is dropped. */
     int (*query)(const char *name, const char *arguments, size_t length, const char **json);
@@ -429,6 +439,11 @@ typedef struct kiln_worker {
      * that has been forked: memory that is shared is copied when it is written to, better
      * while nobody waits. */
     int (*touch)(void);
+    /* Optional. What runs now, execute or query, is to stop; without it a cell cannot be
+     * interrupted but by ending the worker. In a signal's handler: only what is safe there.
+     * On the main thread, but for a fork that the code has made. False: not ready to take
+     * it; host->interrupted tells of it later. */
+    bool (*interrupt)(void);
 } kiln_worker;
 
 /* ------------------------------------------------------------------- plugin */
