@@ -489,7 +489,7 @@ def _prepare(source, count, filename, stdin, arguments, env):
 def _keep_reserve():
     global _reserve
     try:
-        _reserve = bytearray(_RESERVE)
+        _reserve = bytes(_RESERVE)
     except MemoryError:
         pass
 
