@@ -17,9 +17,10 @@ def preload(names, hooks):
     # matplotlib wants a folder that it can write; in the zygote there is none, so
     # it gets the name of one that each session makes.
     os.environ["MPLCONFIGDIR"] = _MATPLOTLIB_FOLDER
-    tempfile = __import__("tempfile")
-    real_register, real_mkdtemp = os.register_at_fork, tempfile.mkdtemp
+    real_register = os.register_at_fork
     os.register_at_fork = lambda **functions: hooks.append(functions)
+    tempfile = __import__("tempfile")
+    real_mkdtemp = tempfile.mkdtemp
 
     def mkdtemp(suffix=None, prefix=None, dir=None):
         if prefix == "matplotlib-":
@@ -77,6 +78,19 @@ def _end_threads():
                     "forked without it" % thread.name)
 
 
+def _reseed(random, seed):
+    """numpy's seed(None) does the same by way of a SeedSequence, which writes to a hundred
+    pages more."""
+    if seed is None:
+        words = memoryview(os.urandom(4 * 624)).cast("I").tolist()
+        try:
+            random.set_state(("MT19937", words, 624, 0, 0.0))
+            return
+        except (TypeError, ValueError):
+            pass  # the code has put another generator in its place
+    random.seed(seed)
+
+
 def after_fork(hooks):
     """In a worker: nothing random may be shared with its siblings, unless it has to."""
     loaded = sys.modules.get
@@ -87,7 +101,7 @@ def after_fork(hooks):
     if loaded("random"):
         loaded("random").seed(seed)
     if loaded("numpy.random"):
-        loaded("numpy.random").seed(seed)
+        _reseed(loaded("numpy.random"), seed)
     if loaded("tempfile"):
         # Keyed by the process id, which is the same in each session's namespace.
         loaded("tempfile")._name_sequence = None
@@ -102,7 +116,7 @@ def after_fork(hooks):
     if loaded("matplotlib"):
         os.environ.setdefault("MPLCONFIGDIR", _MATPLOTLIB_FOLDER)
         try:
-            os.makedirs(_MATPLOTLIB_FOLDER, exist_ok=True)
+            os.mkdir(_MATPLOTLIB_FOLDER)
         except OSError:
             pass  # only its caches want it
     # The code's own forks run the hooks as anywhere else.

@@ -638,6 +638,7 @@ _hooks = []  # os.register_at_fork calls that were made while preloading
 def preload():
     """In the zygote, once."""
     sys.path[:] = [entry for entry in sys.path if entry]
+    _restore_streams(None)
     for folder in ("/usr/local/lib/python%d.%d/dist-packages" % sys.version_info[:2],
                    "/usr/lib/python3/dist-packages"):
         if folder not in sys.path and os.path.isdir(folder):
