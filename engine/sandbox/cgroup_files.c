@@ -59,12 +59,6 @@ static bool find_key(const char *text, const char *key, uint64_t *value)
     return false;
 }
 
-static bool read_key(int group, const char *file, const char *key, uint64_t *value)
-{
-    char text[2048];
-    return read_text(group, file, text, sizeof(text)) && find_key(text, key, value);
-}
-
 int kiln_cgroup_open_events(int group, bool unified, kiln_cgroup_role role)
 {
     const char *file = role == KILN_CGROUP_PIDS ? "pids.events"
@@ -150,31 +144,6 @@ int kiln_cgroup_write_cpus(int group, bool unified, uint64_t cpus)
     int rc = kiln_cgroup_write(group, "cpu.cfs_period_us", text);
     snprintf(text, sizeof(text), "%" PRIu64, quota);
     return rc < 0 ? rc : kiln_cgroup_write(group, "cpu.cfs_quota_us", text);
-}
-
-void kiln_cgroup_read_usage(int group, bool unified, unsigned roles, kiln_cgroup_usage *usage)
-{
-    uint64_t value = 0;
-    if ((roles & (1U << KILN_CGROUP_MEMORY)) != 0) {
-        if (read_number(group, unified ? "memory.peak" : "memory.max_usage_in_bytes", &value)) {
-            usage->max_memory_bytes = value;
-        }
-        if (read_key(group, unified ? "memory.events" : "memory.oom_control", "oom_kill",
-                     &value)) {
-            usage->oom_kills = value;
-        }
-    }
-    if ((roles & (1U << KILN_CGROUP_PIDS)) != 0 &&
-        read_key(group, "pids.events", "max", &value)) {
-        usage->pids_refused = value;
-    }
-    if ((roles & (1U << KILN_CGROUP_CPU_USAGE)) != 0) {
-        if (unified && read_key(group, "cpu.stat", "usage_usec", &value)) {
-            usage->cpu_ms = (double)value / 1e3;
-        } else if (!unified && read_number(group, "cpuacct.usage", &value)) {
-            usage->cpu_ms = (double)value / 1e6;
-        }
-    }
 }
 
 uint64_t kiln_cgroup_read_memory(int group, bool unified, unsigned roles)

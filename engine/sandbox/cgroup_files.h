@@ -12,8 +12,6 @@ int kiln_cgroup_write_limits(int group, bool unified, unsigned roles, const kiln
                              kiln_error *err);
 /* The share of the CPUs, in thousandths of one; 0 lifts it. -errno. */
 int kiln_cgroup_write_cpus(int group, bool unified, uint64_t cpus);
-/* Fills only what this hierarchy knows. */
-void kiln_cgroup_read_usage(int group, bool unified, unsigned roles, kiln_cgroup_usage *usage);
 /* Bytes of memory now, 0: this hierarchy does not know. */
 uint64_t kiln_cgroup_read_memory(int group, bool unified, unsigned roles);
 /* The file that counts the hits of a role's limit, MEMORY or PIDS; -errno. */

@@ -203,7 +203,8 @@ void kiln_cgroup_get_name(const kiln_cgroup *group, kiln_cgroup_name *name);
 /* Any process: whether that one, of its /proc, is in. */
 bool kiln_cgroup_holds(const kiln_cgroup_name *name, pid_t pid);
 int kiln_cgroup_set_limits(kiln_cgroup *group, const kiln_limits *limits, kiln_error *err);
-void kiln_cgroup_read(const kiln_cgroup *group, kiln_cgroup_usage *usage);
+/* All of it, in five system calls. */
+void kiln_cgroup_read(kiln_cgroup *group, kiln_cgroup_usage *usage);
 /* Bytes that it has now; 0: unknown. */
 uint64_t kiln_cgroup_memory(const kiln_cgroup *group);
 /* Only oom_kills and pids_refused, in two system calls: cheap enough for every cell. */

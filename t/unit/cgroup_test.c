@@ -161,6 +161,18 @@ static int remove_folder(void **state)
     return rc;
 }
 
+static void read_hits(const folder *at, kiln_cgroup_usage *usage)
+{
+    static const kiln_cgroup_role roles[] = {KILN_CGROUP_MEMORY, KILN_CGROUP_PIDS};
+    for (int i = 0; i < 2; i++) {
+        int fd = kiln_cgroup_open_events(at->fd, true, roles[i]);
+        if (fd >= 0) {
+            kiln_cgroup_read_events(fd, roles[i], usage);
+            close(fd);
+        }
+    }
+}
+
 static void v2_files(void **state)
 {
     folder *at = *state;
@@ -179,9 +191,14 @@ static void v2_files(void **state)
     put(at, "pids.events", "max 7\n");
     put(at, "cpu.stat", "usage_usec 1500\nuser_usec 1000\n");
     kiln_cgroup_usage usage = {.cpu_ms = -1};
-    kiln_cgroup_read_usage(at->fd, true, MEMORY | PIDS | USAGE, &usage);
+    kiln_cgroup_meter meter;
+    kiln_cgroup_meter_init(&meter);
+    kiln_cgroup_meter_open(&meter, at->fd, true, MEMORY | PIDS | USAGE);
+    kiln_cgroup_meter_read(&meter, &usage);
+    kiln_cgroup_meter_close(&meter);
     assert_true(usage.cpu_ms > 1.4 && usage.cpu_ms < 1.6);
     assert_int_equal(usage.max_memory_bytes, 4096);
+    read_hits(at, &usage);
     assert_int_equal(usage.oom_kills, 3);
     assert_int_equal(usage.pids_refused, 7);
 
@@ -265,7 +282,7 @@ static void limits_that_cannot_be_written(void **state)
     assert_int_equal(kiln_cgroup_write_limits(at->fd, false, MEMORY, &limits, &err), -ENOENT);
     assert_int_equal(kiln_cgroup_write_limits(at->fd, false, PIDS, &limits, &err), -ENOENT);
     kiln_cgroup_usage usage = {.cpu_ms = -1};
-    kiln_cgroup_read_usage(at->fd, true, MEMORY | PIDS | USAGE, &usage);
+    read_hits(at, &usage);
     assert_true(usage.cpu_ms < 0 && usage.max_memory_bytes == 0);
 }
 
