@@ -21,8 +21,8 @@ static volatile sig_atomic_t untaken; /* the one that a SIGINT was for, not take
 void kiln_guest_process_prepare(void)
 {
     long size = sysconf(_SC_PAGESIZE);
-    void *page = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                      -1, 0);
+    void *page =
+        mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED) {
         return;
     }
