@@ -4,6 +4,7 @@
 -- configuration, which needs no engine at all.
 local tap = require("tap")
 local json = require("json")
+local posix = tap.posix
 local before = tap.snapshot()
 local dir = tap.tempdir()
 
@@ -46,6 +47,7 @@ tap.is(tap.run({ "kiln", "run", "-s", "engine.backends=exec container", "-s",
 for _, bad in ipairs {
   { "user=root", "user = root: it is not UID:GID" },
   { "user=0:0", "user = 0:0: code does not run as root" },
+  { "files=magic", "files = magic: it is one of auto, direct, archive" },
   { "pull=often", "pull = often: it is one of missing, never, always" },
   { "mounts=data:/data", "mounts = data:/data: it is SOURCE:TARGET" },
   { "mounts=/data:/data:rx", "mounts = /data:/data:rx: it is SOURCE:TARGET" },
@@ -113,10 +115,60 @@ run("create:hang", { "-l", "bash", "--timeout", "1s", "-c", "true" }, function(r
   tap.is(result.status, "timeout", "an engine that hangs: the deadline holds")
 end)
 
-run("none", nil, function(result, _, log)
+run("none", { "-s", "backend container.files=direct", "-l", "bash", "-c", "true" },
+function(result, _, log)
   tap.contains(message(result), "the session's files cannot be reached: its processes cannot be seen from here",
     "an engine whose containers are none of this machine's")
   tap.contains(log, "remove", "the container is removed")
+end)
+
+-- ---- files, from an engine that is nobody's friend
+
+local function fetched(kind, judgement)
+  local out = tap.tempdir()
+  run(kind == "none" and kind or "get:" .. kind, { "-s", "backend container.files=archive", "--limit", "files=100",
+    "--limit", "disk=1M", "-o", out .. "/out", "-l", "bash", "-c", "true" },
+  function(result, ran)
+    judgement(result, ran)
+    tap.is(posix.read_file(dir .. "/escaped"), nil, kind .. ": nothing is written elsewhere")
+  end)
+end
+for _, kind in ipairs { "dotdot", "absolute", "elsewhere", "through", "self", "garbled", "cut",
+  "endless", "500", "close", "halfchunk" } do
+  fetched(kind, function(result, ran)
+    local text = message(result)
+    if not tap.ok(result.status == "unavailable" and text:find("the session's files: fetching them: ", 1, true)
+      and not text:find("%c"), "files: " .. kind .. ": no success") then
+      tap.diag(tostring(result.status), text, ran.err)
+    end
+  end)
+end
+fetched("many", function(result)
+  tap.is(result.status .. " " .. result.errors[#result.errors].name, "limit files", "files: too many")
+end)
+fetched("swollen", function(result)
+  tap.is(result.status .. " " .. result.errors[#result.errors].name, "limit disk", "files: too large")
+end)
+for _, kind in ipairs { "devices", "sparse", "long", "none" } do
+  fetched(kind, function(result, ran)
+    local names = {}
+    for _, file in ipairs(result.output_files or {}) do names[#names + 1] = file.name end
+    tap.is(tostring(result.status) .. " " .. table.concat(names, " "), "ok a",
+      "files: " .. kind .. ": plain ones alone are taken")
+    tap.is(result.stdout, "ran\n", "and what it wrote is kept")
+    local told = ran.out:find("entries were left out", 1, true) ~= nil
+    tap.is(told, kind ~= "none", "and what was left out is told")
+  end)
+end
+run("put:500", { "-s", "backend container.files=archive", "-l", "bash", "-c", "true" },
+function(result)
+  tap.contains(message(result), "the session's files: sending them: ", "files that cannot be sent")
+end)
+run("auto", { "-i", tap.write(dir .. "/given.txt", "given"), "-l", "bash", "-c", "true" },
+function(result, _, log)
+  tap.is(result.status, "ok", "files = auto: where they cannot be reached they are copied")
+  tap.like(log, "put [%w. ]*given.txt", "into the container")
+  tap.like(log, "\nget\n", "and out of it")
 end)
 for _, judge in ipairs(waiting) do judge() end
 

@@ -19,7 +19,7 @@ void kiln_core_apply_usage(kiln_result *result, const kiln_account *account)
     }
     result->processes = account->processes;
     result->disk_bytes = account->disk_bytes;
-    result->has_disk = true;
+    result->has_disk = !account->disk_unknown;
 }
 
 int kiln_core_error_number(const kiln_event *event)

@@ -4,6 +4,8 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 static int prepared(const kiln_host *host, kiln_session *session, int work_fd,
@@ -26,12 +28,22 @@ const kiln_files *kiln_files_extension(void)
     return &files;
 }
 
+/* A folder of another's, such as this host's /tmp, says nothing of the session. */
+static bool has_own_file_system(int folder_fd)
+{
+    struct stat itself, above;
+    return folder_fd >= 0 && fstat(folder_fd, &itself) == 0 &&
+           fstatat(folder_fd, "..", &above, AT_SYMLINK_NOFOLLOW) == 0 &&
+           itself.st_dev != above.st_dev;
+}
+
 /* Processor, memory and processes are the plugin's to tell, in its outcome. */
 void kiln_files_account(kiln_binding *binding, kiln_account *account)
 {
     struct statvfs now;
     *account = (kiln_account){.cpu_ms = -1, .cpus_kept = true};
-    if (binding->root_fd < 0 || fstatvfs(binding->root_fd, &now) < 0) {
+    if (!has_own_file_system(binding->root_fd) || fstatvfs(binding->root_fd, &now) < 0) {
+        account->disk_unknown = true;
         return;
     }
     bool full = now.f_blocks > 0 && now.f_bfree == 0;

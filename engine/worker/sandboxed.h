@@ -91,6 +91,7 @@ typedef struct kiln_account {
     uint64_t max_memory_bytes; /* peak, files in memory included; 0: unknown */
     uint64_t processes;        /* most at one time, of the session so far; 0: unknown */
     uint64_t disk_bytes;       /* in the session's file system, at the end */
+    bool disk_unknown;         /* it has none of its own: what is about it is 0 */
     uint64_t disk_limit;       /* what that file system can hold; 0: unknown */
     uint64_t files_limit;      /* likewise: as the session began with, 0: any number */
     /* Limits that the kernel says were reached meanwhile. Of descriptors and of a file's

@@ -28,6 +28,7 @@ struct agent {
     size_t out_length, out_at;
     kiln_ticket asked; /* of the last query */
     bool has_asked;
+    bool held;
     unsigned busy;
     bool freed;
 };
@@ -184,12 +185,36 @@ static void queue(struct agent *agent, const char *data, size_t length)
     agent->out = all;
     agent->out_length = waiting + length;
     agent->out_at = 0;
-    watch(agent);
+    if (agent->direct) {
+        watch(agent);
+    }
+}
+
+void agent_hold(struct agent *agent)
+{
+    agent->held = true;
+}
+
+void agent_release(struct agent *agent)
+{
+    agent->held = false;
+    if (agent->out_length > 0 &&
+        http_write(agent->box->attach, agent->out, agent->out_length) < 0) {
+        box_lost(agent->box, NULL);
+        return;
+    }
+    free(agent->out);
+    agent->out = NULL;
+    agent->out_length = agent->out_at = 0;
 }
 
 static void on_send(void *user, const char *data, size_t length)
 {
     struct agent *agent = user;
+    if (agent->held) {
+        queue(agent, data, length);
+        return;
+    }
     if (!agent->direct) {
         if (agent->box->attach == NULL || http_write(agent->box->attach, data, length) < 0) {
             box_lost(agent->box, NULL);
@@ -319,7 +344,7 @@ struct agent *agent_start(struct box *box)
     }
     agent->box = box;
     agent->socket = -1;
-    agent->direct = box->work_fd >= 0;
+    agent->direct = box->direct;
     if (!agent->direct) {
         memcpy(strstr(box->options, "carrier=") + strlen("carrier="), "stdio ", 6);
     }

@@ -22,6 +22,9 @@ void agent_free(struct agent *agent);
 bool agent_is_direct(const struct agent *agent);
 
 int agent_execute(struct agent *agent, kiln_ticket ticket, const kiln_input *input);
+/* What is sent waits until agent_release: for the files that it needs. */
+void agent_hold(struct agent *agent);
+void agent_release(struct agent *agent);
 /* The engine takes the reply for the ticket. 0, or negative errno: nothing follows. */
 int agent_query(struct agent *agent, kiln_ticket ticket, const char *name,
                 const char *arguments, size_t length);

@@ -451,7 +451,7 @@ def _answer(session, channel, payload):
 
 def _carrier(options):
     """(source, target) of frames."""
-    if options.get("carrier") == "stdio":
+    if options.get("carrier", "").strip() == "stdio":
         source, target = os.dup(0), os.dup(1)
     else:
         import socket

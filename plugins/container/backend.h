@@ -7,7 +7,11 @@
 
 #include <kiln/plugin.h>
 
-enum { API_TIMEOUT_MS = 30000, NAME_LENGTH = 32 };
+enum { API_TIMEOUT_MS = 60000, NAME_LENGTH = 32 };
+
+/* They differ in which tmpfs the archive API reaches, and in its options. Which it is, each
+ * answer's headers tell. */
+typedef enum engine_kind { ENGINE_UNKNOWN, ENGINE_DOCKER, ENGINE_PODMAN } engine_kind;
 
 typedef struct backend {
     const kiln_host *host;
@@ -22,8 +26,10 @@ typedef struct backend {
     struct events *events; /* what happens to our containers from outside; or NULL */
     struct pool *pools;    /* one an image */
     kiln_timer *filling;   /* the pool, as soon as the loop runs */
-    bool greeted;          /* leftovers were looked for, events are listened to */
-    bool closing;          /* in fini: nothing new is begun */
+    engine_kind kind;
+    bool archive; /* files go by the archive API, as is set or was found to be needed */
+    bool greeted; /* leftovers were looked for, events are listened to */
+    bool closing; /* in fini: nothing new is begun */
 } backend;
 
 void say(const backend *self, uint32_t level, const char *format, ...)

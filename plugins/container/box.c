@@ -3,6 +3,7 @@
 
 #include "agent.h"
 #include "image.h"
+#include "mirror.h"
 #include "root.h"
 
 #include <errno.h>
@@ -33,11 +34,56 @@ void box_agent_ready(struct box *box)
     }
 }
 
+/* Its work directory, or what stands for it. */
+static int open_files(struct box *box, const char **why)
+{
+    const struct settings *settings = &box->self->settings;
+    bool seen = meter_open(&box->meter, box->pid, box->id);
+    if (box->self->archive) {
+        box->mirror = mirror_open(why);
+        box->work_fd = box->mirror != NULL ? mirror_fd(box->mirror) : -1;
+        box->files_kept = true; /* as they are counted when they are fetched */
+        return box->mirror != NULL ? 0 : -EIO;
+    }
+    *why = "its processes cannot be seen from here";
+    int fd = seen ? root_open(box->pid, settings->uid, settings->gid, why) : -ESRCH;
+    if (fd < 0) {
+        return fd;
+    }
+    box->work_fd = fd;
+    box->direct = true;
+    box->files_kept = box->limits.files == 0 || root_limit_files(box->pid, box->limits.files) ||
+                      box->self->kind == ENGINE_DOCKER;
+    return 0;
+}
+
+static void without_files(struct box *box, const char *why)
+{
+    char text[600], target[8];
+    snprintf(text, sizeof(text), "/proc/%d/root", (int)box->pid);
+    if (!box->self->archive && readlink(text, target, sizeof(target)) < 0 && errno == ESRCH) {
+        box_lost(box, NULL); /* it has ended already */
+        return;
+    }
+    if (!box->self->archive && box->self->settings.files == FILES_AUTO) {
+        say(box->self, KILN_PLUGIN_LOG_INFO,
+            "files are copied by the archive API around each execution: %s", why);
+        box->self->archive = true;
+        box_make_anew(box);
+        return;
+    }
+    snprintf(text, sizeof(text), "the session's files cannot be reached: %s%s", why,
+             box->self->archive
+                 ? ""
+                 : "; files = direct needs kiln on the container engine's machine, "
+                   "as root or as the user that code runs as");
+    box_give_up(box, text);
+}
+
 static void on_inspected(void *user, const api_reply *reply)
 {
     struct box *box = user;
     const char *why = "";
-    char text[400], target[8];
     box->call = NULL;
     if (reply->error != NULL) {
         box_give_up(box, reply->error);
@@ -49,25 +95,8 @@ static void on_inspected(void *user, const api_reply *reply)
         box_lost(box, NULL);
         return;
     }
-    if (meter_open(&box->meter, box->pid, box->id)) {
-        box->work_fd =
-            root_open(box->pid, box->self->settings.uid, box->self->settings.gid, &why);
-    } else {
-        box->work_fd = -1;
-        why = "its processes cannot be seen from here";
-    }
-    if (box->work_fd < 0) {
-        box->work_fd = -1;
-        snprintf(text, sizeof(text), "/proc/%d/root", (int)box->pid);
-        if (readlink(text, target, sizeof(target)) < 0 && (errno == ENOENT || errno == ESRCH)) {
-            box_lost(box, NULL); /* it has ended already */
-            return;
-        }
-        snprintf(text, sizeof(text),
-                 "the session's files cannot be reached: %s; kiln has to run on the container "
-                 "engine's machine, as root or as the user that code runs as",
-                 why);
-        box_give_up(box, text);
+    if (open_files(box, &why) < 0) {
+        without_files(box, why);
         return;
     }
     if (!box->has_agent) {
@@ -241,14 +270,26 @@ static void begin(void *user)
     image_need(box->self, box->image, on_image, box);
 }
 
+void box_make(struct box *box)
+{
+    unsigned long long random = 0;
+    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
+        random ^= (unsigned long long)(uintptr_t)box; /* it has to differ, no more */
+    }
+    snprintf(box->name, sizeof(box->name), "kiln-%016llx", random);
+    box->id[0] = '\0';
+    box->said[0] = '\0';
+    box->streams = (demux){0};
+    box->stop = 0;
+    box->timer = box->self->host->timer(box->self->host, 0, begin, box);
+}
+
 struct box *box_open(backend *self, const char *image, bool has_agent,
                      const kiln_limits *limits,
                      void (*ready)(void *user, struct box *box, const char *error), void *user)
 {
-    unsigned long long random;
     struct box *box = calloc(1, sizeof(*box));
-    if (box == NULL || getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
-        free(box);
+    if (box == NULL) {
         return NULL;
     }
     box->self = self;
@@ -260,14 +301,13 @@ struct box *box_open(backend *self, const char *image, bool has_agent,
     box->meter = (meter)METER_NONE;
     box->image = strdup(image);
     box->options = agent_options(self);
-    snprintf(box->name, sizeof(box->name), "kiln-%016llx", random);
     box->next = self->boxes;
     box->place = &self->boxes;
     if (box->next != NULL) {
         box->next->place = &box->next;
     }
     self->boxes = box;
-    box->timer = self->host->timer(self->host, 0, begin, box);
+    box_make(box);
     if (box->image == NULL || box->options == NULL || box->timer == NULL) {
         box_close(box);
         return NULL;
@@ -279,5 +319,6 @@ bool box_keeps(const struct box *box, const kiln_limits *limits)
 {
     return box->limits.memory == limits->memory && box->limits.processes == limits->processes &&
            box->limits.disk == limits->disk && box->limits.open_files == limits->open_files &&
-           box->limits.file_size == limits->file_size && box->limits.cpus == limits->cpus;
+           box->limits.file_size == limits->file_size && box->limits.files == limits->files &&
+           box->limits.cpus == limits->cpus;
 }

@@ -35,15 +35,19 @@ struct box {
     kiln_timer *timer;
     http *attach; /* the main process's streams; NULL once they have ended */
     demux streams;
-    int stop;  /* of the demultiplexer */
-    pid_t pid; /* of its init, as the engine says */
-    int work_fd;
+    int stop;              /* of the demultiplexer */
+    pid_t pid;             /* of its init, as the engine says */
+    bool direct;           /* its work directory is open from here; else: */
+    struct mirror *mirror; /* what stands for it */
+    int work_fd;           /* of either */
+    bool files_kept;       /* the limit on their number */
     meter meter;
     uint64_t idle_processes; /* when nothing of the code runs */
     struct agent *agent;
     struct job *job; /* the execution in flight, or NULL */
     bool creating;   /* asked for, and no answer yet */
     bool created;    /* the engine may know it: it has to be removed */
+    bool again;      /* to be made anew once it is removed */
     bool removing;   /* asked for, and no answer yet */
     bool unwanted;   /* freed when nothing is in flight */
     box_fate fate;
@@ -77,6 +81,8 @@ struct box *box_open(backend *self, const char *image, bool has_agent,
 void box_close(struct box *box);
 /* It will not be ready: `ready` is told so. */
 void box_give_up(struct box *box, const char *error);
+/* One that is being made is removed, and made anew as the settings are now. */
+void box_make_anew(struct box *box);
 /* One that is between two attempts at its removal makes the next at once. */
 void box_remove_now(struct box *box);
 /* Its main process, its agent or its engine is no more there: finds out why, then tells the
@@ -89,6 +95,8 @@ void box_fated(struct box *box, box_fate fate, int signal_number);
 
 /* box.c */
 
+/* Begins with the first step; nothing of an earlier attempt is left. */
+void box_make(struct box *box);
 /* The agent is ready for cells. */
 void box_agent_ready(struct box *box);
 /* Whether a box that was made for some limits keeps others. */

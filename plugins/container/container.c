@@ -9,6 +9,7 @@
 #include "image.h"
 #include "job.h"
 #include "leftovers.h"
+#include "mirror.h"
 #include "pool.h"
 
 #include <errno.h>
@@ -47,6 +48,7 @@ static void greet(backend *self)
     if (!self->greeted) {
         self->greeted = true;
         leftovers_sweep(self);
+        mirror_sweep();
         events_listen(self);
     }
 }
@@ -248,6 +250,7 @@ static int init(const kiln_host *host, void **state, const char **error)
         free(self);
         return rc;
     }
+    self->archive = self->settings.files == FILES_ARCHIVE;
     leftovers_label(self->owner, sizeof(self->owner));
     if (self->settings.socket[0] == '\0') {
         say(self, KILN_PLUGIN_LOG_WARNING, "%s", self->settings.no_socket);

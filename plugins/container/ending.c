@@ -3,6 +3,7 @@
 #include "box.h"
 #include "image.h"
 #include "job.h"
+#include "mirror.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,12 +13,13 @@
 
 enum {
     ASK_AGAIN_MS = 20,
-    ASK_RUNNING_MAX = 50, /* times that it is called running though its process has gone */
-    ASK_ENGINE_MAX = 250, /* times that the engine does not answer */
-    FATE_MS = 300,        /* for the event that tells who ended it */
+    ASK_RUNNING_MAX = 250, /* times that it is called running though its process has gone */
+    ASK_ENGINE_MAX = 250,  /* times that the engine does not answer */
+    FATE_MS = 300,         /* for the event that tells who ended it, */
+    KILLED_FATE_MS = 1500, /* where it died as from outside */
     REMOVE_AGAIN_MS = 500,
     REMOVE_MAX = 4,
-    REMOVE_TIMEOUT_MS = 20000,
+    REMOVE_TIMEOUT_MS = 60000,
 };
 
 static void remove_it(struct box *box);
@@ -35,9 +37,10 @@ static void free_box(struct box *box)
     if (box->timer != NULL) {
         host->cancel(host, box->timer);
     }
-    if (box->work_fd >= 0) {
+    if (box->direct) {
         close(box->work_fd);
     }
+    mirror_free(box->mirror);
     meter_close(&box->meter);
     free(box->image);
     free(box->options);
@@ -90,6 +93,9 @@ static void after_removal(struct box *box)
     }
     if (box->unwanted) {
         free_box(box);
+    } else if (box->again) {
+        box->again = false;
+        box_make(box);
     }
 }
 
@@ -158,6 +164,16 @@ void box_close(struct box *box)
     }
 }
 
+void box_make_anew(struct box *box)
+{
+    let_go(box);
+    meter_close(&box->meter);
+    box->questions = 0;
+    box->again = true;
+    remove_it(box);
+}
+
+/* It will not be ready. */
 void box_give_up(struct box *box, const char *error)
 {
     void (*ready)(void *, struct box *, const char *) = box->ready;
@@ -278,8 +294,9 @@ static void on_asked(void *user, const api_reply *reply)
         lose(box, KILN_STATUS_LIMIT, "memory",
              "the limit on memory was reached; the session's state is lost");
     } else if (box->fate == FATE_NONE && !box->asked_twice) {
-        box->asked_twice = true;     /* its own doing, or somebody's: an event tells, or */
-        wait_for(box, FATE_MS, ask); /* that it is gone by then */
+        box->asked_twice = true; /* its own doing, or somebody's: an event tells, or */
+        bool killed = box->lost.exit_code == 137 || box->lost.exit_code == 143;
+        wait_for(box, killed ? KILLED_FATE_MS : FATE_MS, ask); /* that it is gone by then */
     } else {
         if (status != NULL &&
             (strcmp(status, "removing") == 0 || strcmp(status, "dead") == 0)) {

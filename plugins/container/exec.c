@@ -6,9 +6,9 @@
 
 enum {
     LOOK_MS = 500, /* whether it has ended, though somebody holds its streams */
-    LAST_OUTPUT_MS = 100,
+    LAST_OUTPUT_MS = 500,
     AGAIN_MS = 20, /* its streams have ended, and the engine calls it running */
-    AGAIN_MAX = 250,
+    AGAIN_MAX = 1500,
 };
 
 struct exec {

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -38,6 +39,10 @@ struct http {
     kiln_timer *timer;  /* the deadline of this step, or the next attempt to connect */
     kiln_timer *ending; /* for an end that was found in http_send */
     http_parser parser;
+    char field[24]; /* the header's name, as far as it fits */
+    size_t field_length;
+    bool in_value;
+    bool is_podman; /* as its headers say */
     int status;
     bool complete;  /* the whole answer is there */
     bool refused;   /* the parser was stopped by ours: `error` is set */
@@ -163,9 +168,37 @@ static int on_body(http_parser *parser, const char *data, size_t length)
                   length) < 0;
 }
 
+static int on_field(http_parser *parser, const char *data, size_t length)
+{
+    http *request = parser->data;
+    request->field_length = request->in_value ? 0 : request->field_length;
+    request->in_value = false;
+    for (size_t i = 0; i < length; i++) {
+        if (request->field_length < sizeof(request->field)) {
+            request->field[request->field_length] = data[i];
+        }
+        request->field_length++;
+    }
+    return 0;
+}
+
+static int on_value(http_parser *parser, const char *data, size_t length)
+{
+    static const char libpod[] = "Libpod-API-Version";
+    http *request = parser->data;
+    (void)data;
+    (void)length;
+    request->in_value = true;
+    request->is_podman =
+        request->is_podman || (request->field_length == sizeof(libpod) - 1 &&
+                               strncasecmp(request->field, libpod, sizeof(libpod) - 1) == 0);
+    return 0;
+}
+
 static int on_headers(http_parser *parser)
 {
     http *request = parser->data;
+    request->self->kind = request->is_podman ? ENGINE_PODMAN : ENGINE_DOCKER;
     request->status = (int)parser->status_code;
     /* Docker answers 101, or 200 as before Upgrade was known to it: both are raw. */
     if (request->request.upgrade &&
@@ -186,6 +219,8 @@ static int on_message(http_parser *parser)
 
 static const http_parser_settings parser_settings = {
     .on_body = on_body,
+    .on_header_field = on_field,
+    .on_header_value = on_value,
     .on_headers_complete = on_headers,
     .on_message_complete = on_message,
 };

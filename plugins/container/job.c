@@ -1,6 +1,7 @@
 #include "job.h"
 
 #include "agent.h"
+#include "files.h"
 #include "program.h"
 
 #include <errno.h>
@@ -20,13 +21,17 @@ struct job {
     reading before;
     bool disk_full; /* before */
     bool cpu_exceeded;
+    struct transfer *transfer; /* of its files, where the box is not direct */
+    bool ended;                /* the code has, as this says: */
+    kiln_outcome outcome;
+    char message[1000];
     kiln_timer *timer; /* looks at the CPU time, then the grace */
 };
 
 static bool disk_is_full(const struct box *box)
 {
     struct statvfs now;
-    return box->work_fd >= 0 && fstatvfs(box->work_fd, &now) == 0 && now.f_blocks > 0 &&
+    return box->direct && fstatvfs(box->work_fd, &now) == 0 && now.f_blocks > 0 &&
            now.f_bfree == 0;
 }
 
@@ -37,6 +42,7 @@ static void free_job(struct job *job)
     if (job->timer != NULL) {
         job->self->host->cancel(job->self->host, job->timer);
     }
+    files_cancel(job->transfer);
     program_free(job->program);
     free(job);
 }
@@ -74,6 +80,48 @@ static const char *limit_hit(const struct job *job, const reading *now)
                                                           : NULL;
 }
 
+static void on_fetched(void *user, const files_end *end)
+{
+    struct job *job = user;
+    char detail[120];
+    if (end->status != KILN_STATUS_OK) {
+        /* What it made cannot be told: that is no success. */
+        job->outcome.status = end->status;
+        job->outcome.name = end->name;
+        snprintf(job->message, sizeof(job->message), "%s", end->error);
+        job->outcome.message = job->message;
+    }
+    if (end->left_out > 0) {
+        snprintf(detail, sizeof(detail),
+                 "%zu entries were left out: no plain files, or names too long", end->left_out);
+        job_decide(job, "files", detail);
+    }
+    complete(job, &job->outcome);
+}
+
+/* Its files are what the execution came to, as much as its outputs. */
+static void fetch_files(struct job *job, const kiln_outcome *outcome)
+{
+    const kiln_host *host = job->self->host;
+    job->ended = true;
+    job->outcome = *outcome;
+    if (outcome->message != NULL) {
+        snprintf(job->message, sizeof(job->message), "%s", outcome->message);
+        job->outcome.message = job->message;
+    }
+    if (job->timer != NULL) {
+        host->cancel(host, job->timer);
+        job->timer = NULL;
+    }
+    job->transfer = files_pull(job->box, on_fetched, job);
+    if (job->transfer == NULL) {
+        job->outcome.status = KILN_STATUS_UNAVAILABLE;
+        job->outcome.name = "OutOfMemory";
+        job->outcome.message = "out of memory";
+        complete(job, &job->outcome);
+    }
+}
+
 void job_done(struct job *job, const kiln_outcome *reported)
 {
     kiln_outcome outcome = *reported;
@@ -95,7 +143,11 @@ void job_done(struct job *job, const kiln_outcome *reported)
         outcome.name = limit;
         outcome.message = message;
     }
-    complete(job, &outcome);
+    if (job->box->mirror == NULL) {
+        complete(job, &outcome);
+        return;
+    }
+    fetch_files(job, &outcome);
 }
 
 void job_box_gone(struct job *job)
@@ -175,6 +227,7 @@ static void tell_fixed_limits(struct job *job)
         {"memory", has->memory, job->limits.memory},
         {"processes", has->processes, job->limits.processes},
         {"disk", has->disk, job->limits.disk},
+        {"files", has->files, job->limits.files},
         {"open_files", has->open_files, job->limits.open_files},
         {"file_size", has->file_size, job->limits.file_size},
         {"cpus", has->cpus, job->limits.cpus},
@@ -188,6 +241,11 @@ static void tell_fixed_limits(struct job *job)
             job_decide(job, "limit", detail);
         }
     }
+    if (job->limits.files > 0 && !job->box->files_kept) {
+        job_decide(job, "limit",
+                   "files is not kept: that takes kiln to be root, or Docker; memory bounds "
+                   "what their number costs");
+    }
     if (job->limits.cpu_ms > 0 && !meter_works(&job->box->meter)) {
         job_decide(job, "limit",
                    "cpu is not kept: the container's cgroup cannot be seen from here");
@@ -199,6 +257,47 @@ static void tell_fixed_limits(struct job *job)
 static void on_program_done(void *user, const kiln_outcome *outcome)
 {
     job_done(user, outcome);
+}
+
+/* ---- files that go in before it */
+
+static void refuse_job(struct job *job, kiln_status status, const char *name,
+                       const char *message)
+{
+    kiln_outcome refused = KILN_OUTCOME_INIT;
+    refused.status = status;
+    refused.name = name;
+    refused.message = message;
+    complete(job, &refused);
+}
+
+static void begin_program(struct job *job)
+{
+    if (program_begin(job->program) < 0) {
+        refuse_job(job, KILN_STATUS_UNAVAILABLE, "OutOfMemory", "out of memory");
+    }
+}
+
+static void on_sent(void *user, const files_end *end)
+{
+    struct job *job = user;
+    files_cancel(job->transfer);
+    job->transfer = NULL;
+    if (end->status == KILN_STATUS_OK && job->program != NULL) {
+        begin_program(job);
+    } else if (end->status == KILN_STATUS_OK) {
+        agent_release(job->box->agent);
+    } else if (job->program != NULL) {
+        refuse_job(job, end->status, end->name, end->error);
+    } else { /* the agent waits for a cell that does not come */
+        box_lost(job->box, end->error);
+    }
+}
+
+static int send_files(struct job *job)
+{
+    job->transfer = files_push(job->box, on_sent, job);
+    return job->transfer != NULL ? 0 : -ENOMEM;
 }
 
 int job_start(struct box *box, kiln_session *session, kiln_ticket ticket,
@@ -226,6 +325,9 @@ int job_start(struct box *box, kiln_session *session, kiln_ticket ticket,
     box->job = job;
     int rc = 0;
     if (box->has_agent) {
+        if (box->mirror != NULL) {
+            agent_hold(box->agent);
+        }
         rc = agent_execute(box->agent, ticket, input);
     } else {
         job->program =
@@ -234,6 +336,13 @@ int job_start(struct box *box, kiln_session *session, kiln_ticket ticket,
             complete(job, &refused);
             return 0;
         }
+        if (box->mirror == NULL) {
+            begin_program(job);
+            return 0;
+        }
+    }
+    if (rc == 0 && box->mirror != NULL) {
+        rc = send_files(job);
     }
     if (rc == -EBUSY) { /* it has been asked to stop, for a second */
         box_kill(box, "QueryStuck",
@@ -261,7 +370,12 @@ bool job_is(const struct job *job, kiln_ticket ticket)
 
 void job_interrupt(struct job *job)
 {
-    if (job->program != NULL) {
+    if (job->ended) {
+        return; /* its files are on their way */
+    }
+    if (job->program != NULL && job->transfer != NULL) {
+        refuse_job(job, KILN_STATUS_INTERRUPTED, NULL, NULL);
+    } else if (job->program != NULL) {
         program_kill(job->program); /* it keeps no state that would be worth asking */
     } else if (job->box->agent != NULL) {
         agent_interrupt(job->box->agent);

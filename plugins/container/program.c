@@ -12,7 +12,7 @@
 
 #define PROGRAM "/code/main"
 
-enum { SWEEP_MS = 2000 };
+enum { SWEEP_MS = 15000 }; /* an exec takes its time where the machine is busy */
 
 struct program {
     struct box *box;
@@ -333,6 +333,11 @@ static bool taken(const kiln_input *input, const char *name)
     return false;
 }
 
+int program_begin(struct program *program)
+{
+    return begin_phase(program, program->compiling ? program->compile : program->run);
+}
+
 static char refusal[320]; /* valid until the next: one loop thread */
 
 __attribute__((format(printf, 4, 5))) static struct program *
@@ -412,10 +417,7 @@ struct program *program_start(struct box *box, kiln_session *session, kiln_ticke
         program->ticket = ticket;
         program->done = done;
         program->user = user;
-        if (begin_phase(program, program->compiling ? program->compile : program->run) == 0) {
-            return program;
-        }
-        program_free(program);
+        return program;
     }
     return refuse(refused, KILN_STATUS_UNAVAILABLE, "OutOfMemory", "%s", "out of memory");
 }

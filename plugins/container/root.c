@@ -8,12 +8,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+
+enum { OWN_INODES = 2 }; /* the folder itself, and the agent's socket */
 
 static int open_beneath(int folder, const char *name, unsigned flags)
 {
@@ -118,6 +121,44 @@ int root_open(pid_t pid, unsigned uid, unsigned gid, const char **why)
         close(fd);
     }
     return rc < 0 ? rc : fd;
+}
+
+/* fsconfig(2): other options stay as they are. */
+static bool limit_inodes(int mount_fd, uint64_t files)
+{
+    char number[32];
+    snprintf(number, sizeof(number), "%llu", (unsigned long long)files + OWN_INODES);
+    int context = fspick(mount_fd, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
+    bool done = context >= 0 &&
+                fsconfig(context, FSCONFIG_SET_STRING, "nr_inodes", number, 0) == 0 &&
+                fsconfig(context, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) == 0;
+    if (context >= 0) {
+        close(context);
+    }
+    return done;
+}
+
+bool root_limit_files(pid_t pid, uint64_t files)
+{
+    static const char *const places[] = {"work", "code", "tmp", "var/tmp", "dev/shm"};
+    char path[64];
+    struct stat root_is, is;
+    snprintf(path, sizeof(path), "/proc/%d/root", (int)pid);
+    int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    bool all = root >= 0 && fstat(root, &root_is) == 0;
+    for (size_t i = 0; all && i < sizeof(places) / sizeof(places[0]); i++) {
+        struct statfs kind;
+        int fd = open_beneath(root, places[i], O_RDONLY | O_DIRECTORY);
+        all = fd >= 0 && fstatfs(fd, &kind) == 0 && kind.f_type == TMPFS_MAGIC &&
+              fstat(fd, &is) == 0 && is.st_dev != root_is.st_dev && limit_inodes(fd, files);
+        if (fd >= 0) {
+            close(fd);
+        }
+    }
+    if (root >= 0) {
+        close(root);
+    }
+    return all;
 }
 
 int root_connect(int work_fd, const char *name)

@@ -20,6 +20,10 @@ const kiln_option container_options[] = {
     {"auth_file", KILN_OPTION_STRING, "",
      "registry credentials; empty: REGISTRY_AUTH_FILE, containers/auth.json or "
      "~/.docker/config.json"},
+    {"files", KILN_OPTION_STRING, "auto",
+     "how files reach a container: direct (its work directory, opened from this machine), "
+     "archive (copied by the engine's API around each execution), or auto: direct where it can "
+     "be"},
     {"user", KILN_OPTION_STRING, "65534:65534",
      "UID:GID, in numbers, that code runs as; not 0"},
     {"mounts", KILN_OPTION_LIST, "",
@@ -116,16 +120,32 @@ static int read_user(struct settings *out, const char *text, const char **error)
     return 0;
 }
 
-static int read_pull(struct settings *out, const char *text, const char **error)
+static int read_one_of(const char *key, const char *text, const char *const names[3],
+                       const char *why, unsigned *which, const char **error)
 {
-    static const char *const names[] = {"missing", "never", "always"};
-    for (unsigned i = 0; i < 3; i++) {
-        if (strcmp(text, names[i]) == 0) {
-            out->pull = (pull_policy)i;
+    for (*which = 0; *which < 3; ++*which) {
+        if (strcmp(text, names[*which]) == 0) {
             return 0;
         }
     }
-    return complain(error, "pull", text, "it is one of missing, never, always");
+    return complain(error, key, text, why);
+}
+
+static int read_ways(struct settings *out, const char *pull, const char *files,
+                     const char **error)
+{
+    static const char *const pulls[] = {"missing", "never", "always"};
+    static const char *const ways[] = {"auto", "direct", "archive"};
+    unsigned which;
+    int rc =
+        read_one_of("pull", pull, pulls, "it is one of missing, never, always", &which, error);
+    out->pull = (pull_policy)which;
+    if (rc == 0) {
+        rc = read_one_of("files", files, ways, "it is one of auto, direct, archive", &which,
+                         error);
+        out->files = (files_way)which;
+    }
+    return rc;
 }
 
 static int check_pairs(char **words, const char *key, char between, const char *why,
@@ -230,7 +250,7 @@ int settings_read(const kiln_host *host, struct settings *out, const char **erro
         return rc;
     }
     rc = rc < 0 ? rc : read_user(out, OPTION("user"), error);
-    rc = rc < 0 ? rc : read_pull(out, OPTION("pull"), error);
+    rc = rc < 0 ? rc : read_ways(out, OPTION("pull"), OPTION("files"), error);
     rc = rc < 0 ? rc : find_auth_file(out, OPTION("auth_file"), error);
     rc = rc < 0 ? rc : check_pairs(out->images, "images", '=', "it is LANGUAGE=IMAGE", error);
     rc = rc < 0 ? rc : check_pairs(out->env, "env", '=', "it is NAME=value", error);

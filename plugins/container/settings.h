@@ -5,6 +5,7 @@
 #include <kiln/plugin.h>
 #include <stdbool.h>
 
+typedef enum files_way { FILES_AUTO, FILES_DIRECT, FILES_ARCHIVE } files_way;
 typedef enum pull_policy { PULL_MISSING, PULL_NEVER, PULL_ALWAYS } pull_policy;
 
 struct settings {
@@ -13,6 +14,7 @@ struct settings {
     const char *image;   /* for a language that has none of its own */
     char **images;       /* "language=image" */
     pull_policy pull;
+    files_way files;
     char *auth_file; /* NULL: none was found */
     unsigned uid, gid;
     char **mounts;  /* "source:target[:rw]" */

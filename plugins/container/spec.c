@@ -1,5 +1,6 @@
 /* What a container is created with: everything that it does not need is taken away. */
 #include "box.h"
+#include "files.h"
 #include "sources.h"
 
 #include <stdio.h>
@@ -39,24 +40,59 @@ static json_t *environment(const struct box *box)
 
 static void add_tmpfs(json_t *tmpfs, const char *path, uint64_t size, const char *more)
 {
-    char options[160];
+    char options[256];
     snprintf(options, sizeof(options), "rw,nosuid,nodev,size=%llu%s", (unsigned long long)size,
              more);
     json_object_set_new(tmpfs, path, json_string(options));
 }
 
+/* What else bounds a tmpfs; Podman knows no nr_inodes, see root_limit_files. */
+static void bounds(const struct box *box, char *text, size_t size)
+{
+    text[0] = '\0';
+    if (box->self->kind == ENGINE_DOCKER && box->limits.files > 0) {
+        snprintf(text, size, ",nr_inodes=%llu", (unsigned long long)box->limits.files + 2);
+    }
+}
+
+/* Docker's archive API sees no tmpfs, but a volume that is one. */
+static bool work_is_volume(const struct box *box)
+{
+    return box->self->archive && box->self->kind == ENGINE_DOCKER;
+}
+
+static json_t *volumes(const struct box *box)
+{
+    char more[64], options[160];
+    bounds(box, more, sizeof(more));
+    snprintf(options, sizeof(options), "size=%llu,mode=1777,nosuid,nodev%s",
+             (unsigned long long)files_disk(&box->limits), more);
+    return work_is_volume(box)
+               ? json_pack("[{s:s, s:s, s:{s:{s:s, s:{s:s, s:s, s:s}}}}]", "Type", "volume",
+                           "Target", "/work", "VolumeOptions", "DriverConfig", "Name", "local",
+                           "Options", "type", "tmpfs", "device", "tmpfs", "o", options)
+               : json_array();
+}
+
 /* All of them hold memory, and so the limit on memory holds for all together. */
 static json_t *tmpfs(const struct box *box)
 {
-    uint64_t disk = box->limits.disk > 0 ? box->limits.disk : (uint64_t)64 << 20;
+    uint64_t disk = files_disk(&box->limits);
+    char more[64], work[128], code[128], rest[128];
+    bounds(box, more, sizeof(more));
+    snprintf(work, sizeof(work), ",exec,mode=%s%s", box->self->archive ? "1777" : "0755", more);
+    snprintf(code, sizeof(code), ",exec,mode=1777%s", more);
+    snprintf(rest, sizeof(rest), ",mode=1777%s", more);
     uint64_t tmp = disk / TMP_SHARE > LEAST_TMP ? disk / TMP_SHARE : LEAST_TMP;
     json_t *all = json_object();
-    add_tmpfs(all, "/work", disk, ",exec,mode=0755");
-    add_tmpfs(all, "/code", disk, ",exec,mode=1777");
-    add_tmpfs(all, "/tmp", tmp, ",exec,mode=1777");
+    if (!work_is_volume(box)) {
+        add_tmpfs(all, "/work", disk, work);
+    }
+    add_tmpfs(all, "/code", disk, code);
+    add_tmpfs(all, "/tmp", tmp, code);
     /* Podman would put unbounded ones there. */
     add_tmpfs(all, "/run", LEAST_TMP, ",mode=0755");
-    add_tmpfs(all, "/var/tmp", tmp, ",mode=1777");
+    add_tmpfs(all, "/var/tmp", tmp, rest);
     return all;
 }
 
@@ -120,11 +156,12 @@ static json_t *host_config(const struct box *box)
     const struct settings *settings = &box->self->settings;
     const kiln_limits *limits = &box->limits;
     json_t *config = json_pack(
-        "{s:b, s:b, s:[s], s:[s], s:s, s:s, s:o, s:o, s:o, s:o, s:{s:s}, s:{s:s}}", "Init",
+        "{s:b, s:b, s:[s], s:[s], s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:{s:s}, s:{s:s}}", "Init",
         settings->init, "ReadonlyRootfs", 1, "CapDrop", "ALL", "SecurityOpt",
         "no-new-privileges", "NetworkMode", settings->network, "IpcMode", "private", "Tmpfs",
         tmpfs(box), "Ulimits", ulimits(box), "Binds", binds(settings->mounts), "Devices",
-        devices(settings->devices), "RestartPolicy", "Name", "no", "LogConfig", "Type", "none");
+        devices(settings->devices), "Mounts", volumes(box), "RestartPolicy", "Name", "no",
+        "LogConfig", "Type", "none");
     if (config == NULL) {
         return NULL;
     }

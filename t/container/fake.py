@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 """A container engine that answers wrongly: fake.py SOCKET MODE. It takes the few calls that
 a session makes as an engine would, up to the one that MODE names, and logs each request."""
+import io
 import json
 import os
 import socket
 import struct
 import sys
+import tarfile
 import threading
 import time
 
@@ -18,6 +20,51 @@ def reply(connection, status, body=b"", more=b""):
         body = json.dumps(body).encode()
     connection.sendall(b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
                        b"%s\r\n" % (status, len(body), more) + body)
+
+
+def tar(*entries, link=""):
+    """(name, type, content) each."""
+    out = io.BytesIO()
+    archive = tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT)
+    for name, kind, content in entries:
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.size, entry.linkname = kind, len(content), link
+        archive.addfile(entry, io.BytesIO(content))
+    archive.close()
+    return out.getvalue()
+
+
+def swollen():
+    """A header that promises 7 GB."""
+    entry = tarfile.TarInfo("work/big")
+    entry.size = 7 << 30
+    return entry.tobuf(tarfile.USTAR_FORMAT)
+
+
+def garbled():
+    whole = bytearray(tar(("work/a", b"0", b"made")))
+    whole[3] ^= 1
+    return bytes(whole)
+
+
+OUT = os.path.dirname(path)
+TARS = {
+    "dotdot": lambda: tar(("work/../../escaped", b"0", b"x")),
+    "absolute": lambda: tar((OUT + "/escaped", b"0", b"x")),
+    "elsewhere": lambda: tar(("escaped", b"0", b"x")),
+    "through": lambda: tar(("work/d", tarfile.SYMTYPE, b""), ("work/d/escaped", b"0", b"x"), link=OUT),
+    "self": lambda: tar(("work", tarfile.SYMTYPE, b""), link=OUT),
+    "devices": lambda: tar(("work/a", b"0", b"made"), ("work/b", tarfile.BLKTYPE, b""),
+                           ("work/f", tarfile.FIFOTYPE, b""), ("work/l", tarfile.SYMTYPE, b""),
+                           ("work/h", tarfile.LNKTYPE, b""), link="/etc/passwd"),
+    "many": lambda: tar(*[("work/%d" % i, b"0", b"") for i in range(200)]),
+    "swollen": swollen,
+    "garbled": garbled,
+    "cut": lambda: tar(("work/a", b"0", b"made" * 1000))[:2000],
+    "endless": lambda: tar(("work/a", b"0", b"made"))[:1024],
+    "sparse": lambda: tar(("work/a", b"S", b"x" * 512), ("work/a", b"0", b"made")),
+    "long": lambda: tar(("work/" + "n" * 3000, b"0", b"x"), ("work/a", b"0", b"made")),
+}
 
 
 def upgrade(connection):
@@ -70,14 +117,25 @@ def answer(connection, method, target, body, held):
     where = target.partition("?")[0]
     step = {
         "/containers/create": "create", "/_ping": "ping", "/events": "events",
-        "/containers/json": "list",
+        "/containers/json": "list", "/version": "version",
     }.get(where) or (
         "image" if where.startswith("/images/") else
+        "put" if where.endswith("/archive") and method == "PUT" else
+        "get" if where.endswith("/archive") else
+        "exec" if where.endswith("/exec") else
+        "run" if where.startswith("/exec/") and where.endswith("/start") else
+        "look" if where.startswith("/exec/") else
         "attach" if where.endswith("/attach") else
         "start" if where.endswith("/start") else
         "remove" if method == "DELETE" else "inspect")
     wanted, _, kind = mode.partition(":")
     print(step, flush=True)
+    if step == "get" and kind in TARS:
+        reply(connection, 200, TARS[kind]())
+        return
+    if step == "put":
+        names = tarfile.open(fileobj=io.BytesIO(body)).getnames()
+        print("put " + " ".join(names), flush=True)
     if step == wanted:
         wrong(connection, kind)
         return
@@ -95,6 +153,18 @@ def answer(connection, method, target, body, held):
         connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
     elif step == "inspect":
         reply(connection, 200, {"Id": ID, "State": {"Running": True, "Pid": os.getpid()}})
+    elif step == "version":
+        reply(connection, 200, {"Version": "1.0", "ApiVersion": "1.41",
+                                "Components": [{"Name": "Engine", "Version": "1.0"}]})
+    elif step == "exec":
+        reply(connection, 201, {"Id": ID})
+    elif step == "run":
+        upgrade(connection)
+        connection.sendall(struct.pack(">BxxxI", 1, 4) + b"ran\n")
+    elif step == "look":
+        reply(connection, 200, {"Running": False, "ExitCode": 0})
+    elif step == "get":
+        reply(connection, 200, tar(("work/", tarfile.DIRTYPE, b""), ("work/a", b"0", b"made")))
     elif step == "remove":
         connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
     else:

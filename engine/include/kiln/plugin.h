@@ -280,7 +280,8 @@ typedef struct kiln_files {
      * the directory that the code will have as its work directory: the engine puts input
      * files into it and takes output files from it. It stays the plugin's, and open until
      * session_close or the next session_prepare. The engine takes what is in it for
-     * hostile: it opens nothing but beneath it, follows no link and crosses no mount.
+     * hostile: it opens nothing but beneath it, follows no link and crosses no mount. Where
+     * it is the top of a file system, that is the session's, and its use is told.
      * -1, and `error` with why in one line: there is no place to run in.
      * 0; -ESTALE: nobody waits for it. */
     int (*prepared)(const kiln_host *host, kiln_session *session, int work_fd,
