@@ -76,7 +76,7 @@ struct kiln_binding {
         void *user;
         bool ticketed; /* of a plugin's engine half */
         kiln_ticket ticket;
-        char *name; /* with the next two: it waits for the last worker to be gone */
+        char *name; /* with the next two: it waits for the last worker to be gone, or kept */
         json_t *arguments;
         kiln_limits limits;
         struct kiln_alarm *alarm; /* once it is to stop */

@@ -139,8 +139,10 @@ static int ask_plugin(kiln_binding *binding, const char *name, json_t *arguments
 static int ask_worker(kiln_binding *binding, const char *name, json_t *arguments,
                       const kiln_limits *limits, kiln_error *err)
 {
-    int rc = kiln_binding_worker(binding, limits, err);
-    if (rc == -EAGAIN) { /* the last one is just ending; kiln_binding_query_resume goes on */
+    /* Its last cell may be just being kept, or it is just ending; then
+     * kiln_binding_query_resume goes on. */
+    int rc = binding->transaction.taking ? -EAGAIN : kiln_binding_worker(binding, limits, err);
+    if (rc == -EAGAIN) {
         binding->query.name = strdup(name);
         binding->query.arguments = json_incref(arguments);
         binding->query.limits = *limits;

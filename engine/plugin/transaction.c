@@ -52,6 +52,14 @@ static void on_taken(void *user, kiln_sandbox *sandbox, kiln_guest *snapshot,
         then(binding->transaction.then_user);
         return; /* the session runs nothing meanwhile */
     }
+    if (binding->query.name != NULL) { /* it came meanwhile; and a cell after it, perhaps */
+        bool alone = binding->query.done != NULL;
+        binding->transaction.wanted &= !alone || err == NULL;
+        (void)kiln_binding_query_resume(binding, "a cell was begun");
+        if (alone) {
+            return;
+        }
+    }
     if (binding->pending != NULL) {
         /* A cell that is no transaction. When the worker ended, its end starts it. */
         if (binding->guest == NULL || kiln_guest_usable(binding->guest)) {

@@ -72,6 +72,44 @@ static void variables(void)
     TRY(b, "print(z)", "ok", "22\n");
 }
 
+typedef struct replied {
+    bool done;
+    bool given;
+} replied;
+
+static void on_reply(void *user, json_t *reply, const kiln_error *err)
+{
+    replied *to = user;
+    (void)err;
+    to->done = true;
+    to->given = reply != NULL;
+}
+
+/* The worker is just being kept for the next cell when a front end asks. */
+static void queries_between(void)
+{
+    kiln_session *a = open_session("a");
+    for (int i = 0; i < 6; i++) {
+        kiln_error err = KILN_ERROR_INIT;
+        kiln_query *query = NULL;
+        replied to = {false, false};
+        auto_json json_t *arguments = json_object();
+        TRY(a, "x = [1]", "ok", NULL);
+        CHECK(kiln_session_query(a, NULL, "variables", arguments, on_reply, &to, &query,
+                                 &err) == 0);
+        if (i % 3 == 1) { /* a cell cuts it off */
+            TRY(a, "x.append(2); 1 / 0", "error", NULL);
+        } else if (i % 3 == 2) {
+            EXPECT(a, "x.append(2)", "ok", NULL);
+        }
+        while (!to.done) {
+            uv_run(&w.loop, UV_RUN_ONCE);
+        }
+        CHECK(to.given || i % 3 != 0);
+        TRY(a, "print(x)", "ok", i % 3 == 2 ? "[1, 2]\n" : "[1]\n");
+    }
+}
+
 static void files(void)
 {
     static const char make[] =
@@ -262,6 +300,7 @@ static void with_branches(void)
 }
 
 SCENE(variables)
+SCENE(queries_between)
 SCENE(files)
 SCENE(deaths)
 SCENE(refused)
@@ -272,8 +311,8 @@ SCENE(with_branches)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TESTS(deaths),  TESTS(variables), TESTS(files),         TESTS(refused),
-        TESTS(treason), TESTS(policies),  TESTS(with_branches),
+        TESTS(deaths),  TESTS(variables), TESTS(queries_between), TESTS(files),
+        TESTS(refused), TESTS(treason),   TESTS(policies),        TESTS(with_branches),
     };
     return cmocka_run_group_tests_name("transaction", tests, NULL, NULL);
 }
