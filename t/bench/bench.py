@@ -237,12 +237,15 @@ def branches(table, kiln, arguments):
         series = program(arguments.build, "branch", kiln, max(arguments.runs // 2, 3), megabytes)
         of = {name: median(values) for name, values in series.items()}
         table.row(f"branch of {megabytes} MB, first cell answered / its own fork",
-                  of["branch"], of["fork"], at_most=2)
+                  of["branch"], of["fork"], at_most=2, ceiling=5)
         table.row(f"transactional cell, {megabytes} MB, with think time / the plain cell",
                   of["thinking"], of["plain"])
-        table.row("the same, back to back / the plain cell", of["back_to_back"], of["plain"])
+        table.row("the same, back to back / the plain cell", of["back_to_back"], of["plain"],
+                  ceiling=6)
         table.row(f"failed cell undone, {megabytes} MB / failed cell",
                   of["rolled_back"], of["failed"])
+        table.row("what of it is the undoing / a bare fork to its first byte",
+                  max(of["rolled_back"] - of["failed"], 0), of["bare_fork"], at_most=4)
 
 
 def pool(table, kiln, cold_ms, arguments):
@@ -301,14 +304,14 @@ def main():
     parser.add_argument("--peer-runs", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="fewer runs, for a first look")
     parser.add_argument("--only", default="", metavar="PART,...",
-                        help="of: processes programs cells results policies sessions pool rates "
-                        "memory containers")
+                        help="of: processes programs cells results policies sessions branches pool "
+                        "rates memory containers")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.runs, arguments.peer_runs = min(arguments.runs, 5), 1
     only = set(arguments.only.replace(",", " ").split())
-    unknown = only - {"processes", "programs", "cells", "results", "policies", "sessions", "pool",
-                      "rates", "memory", "containers"}
+    unknown = only - {"processes", "programs", "cells", "results", "policies", "sessions",
+                      "branches", "pool", "rates", "memory", "containers"}
     if unknown:
         parser.error(f"--only: there is no part {', '.join(sorted(unknown))}")
     arguments.build = os.path.abspath(arguments.build)

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -55,6 +56,28 @@ static inline void measure_fail(const char *what, const char *why)
 {
     fprintf(stderr, "t/bench: %s: %s\n", what, why);
     exit(1);
+}
+
+/* The least that a new process can do: from fork() to its first byte. */
+static inline void measure_fork(measure *series)
+{
+    int pipe_fds[2];
+    char byte = 0;
+    double since = measure_now();
+    if (pipe(pipe_fds) < 0) {
+        measure_fail("pipe", strerror(errno));
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        _exit(write(pipe_fds[1], "x", 1) == 1 ? 0 : 1);
+    }
+    if (pid < 0 || read(pipe_fds[0], &byte, 1) != 1) {
+        measure_fail("fork", "no byte came");
+    }
+    measure_add(series, since);
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+    waitpid(pid, NULL, 0);
 }
 
 /* Runs the loop until *done. */

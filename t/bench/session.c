@@ -3,32 +3,9 @@
  * zygote is there and has preloaded what the options say. */
 #include "measure.h"
 
-#include <sys/wait.h>
-
 static measure fork_byte = {.name = "fork"};
 static measure session = {.name = "session"};
 static measure closing = {.name = "close"};
-
-static void fork_once(void)
-{
-    int pipe_fds[2];
-    char byte = 0;
-    double since = measure_now();
-    if (pipe(pipe_fds) < 0) {
-        measure_fail("pipe", strerror(errno));
-    }
-    pid_t pid = fork();
-    if (pid == 0) {
-        _exit(write(pipe_fds[1], "x", 1) == 1 ? 0 : 1);
-    }
-    if (pid < 0 || read(pipe_fds[0], &byte, 1) != 1) {
-        measure_fail("fork", "no byte came");
-    }
-    measure_add(&fork_byte, since);
-    close(pipe_fds[0]);
-    close(pipe_fds[1]);
-    waitpid(pid, NULL, 0);
-}
 
 int main(int argc, char **argv)
 {
@@ -46,7 +23,7 @@ int main(int argc, char **argv)
         measure_sandbox sandbox;
         measure_guest guest;
         if (i >= 0) {
-            fork_once();
+            measure_fork(&fork_byte);
         }
         double since = measure_now();
         measure_sandbox_open(&sandbox, zygote);
