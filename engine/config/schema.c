@@ -114,7 +114,8 @@ static const kiln_key session_keys[] = {
      NULL},
     {"memory", KILN_OPTION_SIZE, KILN_KEY_EMPTY, "",
      "Memory of all sessions together: while they have more, none is opened and no cell is\n"
-     "begun. Needs cgroups. Empty: each has only its own limit ([limits] memory).",
+     "begun; a cell that runs already goes on, within its own limit ([limits] memory). Needs\n"
+     "cgroups. Empty: each has only its own limit.",
      MIB, PIB, NULL},
     {"idle", KILN_OPTION_DURATION, KILN_KEY_EMPTY, "30m",
      "A session that has not been used for so long is closed, with its state and files. One\n"
