@@ -71,7 +71,7 @@ local function against(mode, more, judgement)
   local socket = ("%s/%d.sock"):format(dir, number)
   local fake = tap.start { argv = { "/usr/bin/python3", "t/container/fake.py", socket, mode } }
   fake:wait_for("listening\n")
-  local process = tap.start { argv = words(socket, more), timeout = 60 }
+  local process = tap.start { argv = words(socket, more), timeout = 120, cwd = tap.tempdir() }
   return function()
     local ran = process:wait()
     fake:pump(0.1)
@@ -160,6 +160,93 @@ for _, kind in ipairs { "devices", "sparse", "long", "none" } do
     tap.is(told, kind ~= "none", "and what was left out is told")
   end)
 end
+
+-- ---- what a container is made with, and images that are pulled
+
+local function encode(value)
+  if value == nil or value == json.null then return "null" end
+  if type(value) == "string" then return '"' .. value .. '"' end
+  if type(value) ~= "table" then
+    return type(value) == "number" and ("%.0f"):format(value) or tostring(value)
+  end
+  local parts = {}
+  for _, item in ipairs(value) do parts[#parts + 1] = encode(item) end
+  if #parts > 0 or next(value) == nil then return "[" .. table.concat(parts, ",") .. "]" end
+  for key, item in pairs(value) do parts[#parts + 1] = '"' .. key .. '":' .. encode(item) end
+  table.sort(parts)
+  return "{" .. table.concat(parts, ",") .. "}"
+end
+local function word(log, name)
+  local found = {}
+  for text in log:gmatch(name .. " ([^\n]+)") do found[#found + 1] = text end
+  return found
+end
+run("none", { "-s", "backend container.files=archive", "-s", "backend container.devices=/dev/fuse /dev/null:/dev/other",
+  "-s", "backend container.runtime=crun", "-s", "backend container.mounts=/srv:/data /opt:/opt:rw",
+  "-s", "backend container.env=A=1", "--limit", "memory=100M", "--limit", "processes=20",
+  "--limit", "disk=8M", "--limit", "open_files=100", "--limit", "file_size=4M",
+  "--limit", "files=500", "-l", "bash", "-c", "true" }, function(_, ran, log)
+  local spec = json.decode(word(log, "spec")[1] or "") or { HostConfig = {} }
+  local host = spec.HostConfig
+  local function is(got, want, title)
+    if not tap.is(encode(got), want, "spec: " .. title) then tap.diag(ran.err) end
+  end
+  is(host.CapDrop, '["ALL"]', "no capabilities")
+  is(host.SecurityOpt, '["no-new-privileges"]', "no new privileges")
+  is(host.ReadonlyRootfs, "true", "a read-only root")
+  is(host.NetworkMode, '"none"', "no network")
+  is(host.IpcMode, '"private"', "no shared memory of others")
+  is(host.Memory, "104857600", "memory")
+  is(host.MemorySwap, "104857600", "no swap beside it")
+  is(host.PidsLimit, "23", "processes")
+  is(host.Devices, '[{"CgroupPermissions":"rw","PathInContainer":"/dev/fuse","PathOnHost":"/dev/fuse"},' ..
+    '{"CgroupPermissions":"rw","PathInContainer":"/dev/other","PathOnHost":"/dev/null"}]', "devices")
+  is(host.Runtime, '"crun"', "the runtime")
+  is(host.Binds, '["/srv:/data:ro","/opt:/opt:rw"]', "folders, read-only unless they say so")
+  is(host.Privileged, "null", "and nothing privileged")
+  tap.like(spec.User, "^6553[34]:65534$", "spec: a user that is not root")
+  tap.like(encode(host.Mounts), "size=8388608", "spec: a bounded work directory")
+  tap.like(host.Tmpfs["/tmp"], "nosuid,nodev,size=2097152", "spec: a bounded /tmp")
+  tap.like(encode(host.Ulimits), '"Name":"nofile"', "spec: descriptors")
+  tap.like(encode(host.Mounts), "nr_inodes=502", "spec: files")
+end)
+
+local auth = tap.write(dir .. "/auth.json", [[{"auths": {
+  "registry.test:5000": {"auth": "dXNlcjpzZWNyZXQ="},
+  "https://index.docker.io/v1/": {"identitytoken": "token"}}}]])
+local function pulled(kind, image, judgement)
+  run("pull:" .. kind, { "-s", "backend container.pull=missing", "-s", "backend container.image=" .. image,
+    "-s", "backend container.auth_file=" .. auth, "-s", "engine.log_level=info", "-l", "bash", "-c", "true" }, judgement)
+end
+pulled("good", "registry.test:5000/team/x", function(result, ran, log)
+  tap.is(result.status, "ok", "an image that is not there is pulled")
+  tap.contains(ran.err, "pulling registry.test:5000/team/x: Downloading", "its progress is told")
+  tap.is(select(2, ran.err:gsub("Downloading", "")), 1, "a line a step, not one a percent")
+  tap.contains(ran.err, "pulled registry.test:5000/team/x", "and its end")
+  tap.contains(word(log, "pull")[1] or "", "fromImage=registry.test%3A5000%2Fteam%2Fx&tag=latest", "one tag alone")
+  tap.is(word(log, "auth")[1], '{"username":"user","password":"secret","serveraddress":"registry.test:5000"}',
+    "with the registry's password")
+  tap.unlike(ran.err .. ran.out, "secret", "which is in no log")
+end)
+pulled("good", "library/x:2", function(_, _, log)
+  tap.is(word(log, "auth")[1], '{"identitytoken":"token","serveraddress":"docker.io"}', "Docker's own registry, by a token")
+end)
+pulled("good", "other.test/x@sha256:" .. ("a"):rep(64), function(_, _, log)
+  tap.is(word(log, "auth")[1], nil, "no password for a registry that has none")
+  tap.unlike(word(log, "pull")[1] or "", "tag=", "a digest needs no tag")
+end)
+pulled("denied", "x", function(result)
+  tap.contains(message(result), "image x cannot be pulled: denied: requested access", "a registry that refuses")
+  tap.unlike(message(result), "%c", "in one line")
+end)
+pulled("rubbish", "x", function(result) tap.is(result.status, "ok", "progress that is none is passed over") end)
+for _, kind in ipairs { "500", "close", "halfchunk", "badchunk" } do
+  pulled(kind, "x", function(result)
+    tap.is(result.status, "unavailable", "pull: " .. kind)
+    tap.contains(message(result), "image x cannot be pulled: ", "says so")
+  end)
+end
+
 run("put:500", { "-s", "backend container.files=archive", "-l", "bash", "-c", "true" },
 function(result)
   tap.contains(message(result), "the session's files: sending them: ", "files that cannot be sent")
@@ -171,6 +258,17 @@ function(result, _, log)
   tap.like(log, "\nget\n", "and out of it")
 end)
 for _, judge in ipairs(waiting) do judge() end
+
+-- ---- what is sent into images: their Python may be 3.8
+
+r = tap.run { "/usr/bin/python3", "-c", [[
+import ast, re, sys
+names = re.findall(r'"(\w+\.py)"', open("plugins/interpreter/parts.h").read())
+for path in ["plugins/container/agent.py", "plugins/container/boot.py"] + ["plugins/interpreter/" + name for name in names]:
+    ast.parse(open(path).read(), path, feature_version=(3, 8))
+print(len(names) > 20)
+]] }
+tap.is(r.out .. r.err, "True\n", "the agent and the runner keep to the grammar of Python 3.8")
 
 tap.no_leaks(before)
 tap.done()

@@ -293,6 +293,9 @@ static void on_asked(void *user, const api_reply *reply)
     if (json_is_true(json_object_get(state, "OOMKilled")) || box->oom) {
         lose(box, KILN_STATUS_LIMIT, "memory",
              "the limit on memory was reached; the session's state is lost");
+    } else if (box->has_agent && box->why[0] != '\0' && box->fate == FATE_NONE) {
+        /* It ended because it was left. */
+        lose(box, KILN_STATUS_UNAVAILABLE, "WorkerFailed", "%s", box->why);
     } else if (box->fate == FATE_NONE && !box->asked_twice) {
         box->asked_twice = true; /* its own doing, or somebody's: an event tells, or */
         bool killed = box->lost.exit_code == 137 || box->lost.exit_code == 143;

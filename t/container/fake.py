@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """A container engine that answers wrongly: fake.py SOCKET MODE. It takes the few calls that
 a session makes as an engine would, up to the one that MODE names, and logs each request."""
+import base64
 import io
 import json
 import os
@@ -67,6 +68,15 @@ TARS = {
 }
 
 
+pulled = []
+PULLS = {
+    "good": [{"status": "Pulling from library/x", "id": "1"}, {"status": "Downloading", "id": "a", "progress": "1/2"},
+             {"status": "Downloading", "id": "a", "progress": "2/2"}, {"status": "Pull complete", "id": "a"}],
+    "denied": [{"status": "Pulling"}, {"error": "denied: requested access\x1b[31m to the resource", "errorDetail": {}}],
+    "rubbish": [b"no json\n", b"{" * 70000 + b"\n", [1, 2], {"status": 7}, {"status": "done"}],
+}
+
+
 def upgrade(connection):
     connection.sendall(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
 
@@ -117,7 +127,7 @@ def answer(connection, method, target, body, held):
     where = target.partition("?")[0]
     step = {
         "/containers/create": "create", "/_ping": "ping", "/events": "events",
-        "/containers/json": "list", "/version": "version",
+        "/containers/json": "list", "/version": "version", "/images/create": "pull",
     }.get(where) or (
         "image" if where.startswith("/images/") else
         "put" if where.endswith("/archive") and method == "PUT" else
@@ -130,6 +140,21 @@ def answer(connection, method, target, body, held):
         "remove" if method == "DELETE" else "inspect")
     wanted, _, kind = mode.partition(":")
     print(step, flush=True)
+    if step == "create":
+        print("spec " + json.dumps(json.loads(body)), flush=True)
+    if step == "image" and wanted == "pull" and not pulled:
+        reply(connection, 404, {"message": "no such image"})
+        return
+    if step == "pull":
+        print("pull " + target, flush=True)
+        pulled.append(target)
+    if step == "pull" and kind in PULLS:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for line in PULLS[kind]:
+            text = line if isinstance(line, bytes) else json.dumps(line).encode() + b"\r\n"
+            connection.sendall(b"%x\r\n%s\r\n" % (len(text), text))
+        connection.sendall(b"0\r\n\r\n")
+        return
     if step == "get" and kind in TARS:
         reply(connection, 200, TARS[kind]())
         return
@@ -187,6 +212,10 @@ def serve(connection):
                 length = int(line.split(b":")[1])
         while len(body) < length:
             body += connection.recv(65536)
+        for line in head.split(b"\r\n"):
+            if line.lower().startswith(b"x-registry-auth:"):
+                value = line.split(b":", 1)[1].strip()
+                print("auth " + base64.urlsafe_b64decode(value).decode(), flush=True)
         method, target = head.split(b" ", 2)[:2]
         answer(connection, method.decode(), target.decode(), body, held)
         if held:  # a stream: open until the other side closes it
