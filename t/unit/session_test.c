@@ -483,7 +483,7 @@ static void memory_of_all(void **state)
     fixture *f = *state;
     kiln_execution *execution;
     answer a;
-    run(f, "x = bytes(8 << 20)");
+    run(f, "x = bytearray(8 << 20)"); /* written to, unlike bytes */
     auto_json json_t *list = kiln_sessions_list(f->engine);
     if (json_is_null(json_object_get(json_array_get(list, 0), "memory_bytes"))) {
         skip(); /* no cgroup tells */
