@@ -29,7 +29,7 @@ SHELL := /bin/bash
 # Debian's names. What is asked for is what a goal uses, and no more.
 PACKAGES_RUN = gcc libc6-dev make pkg-config bash python3 libpython3-dev python3-matplotlib \
   libluajit-5.1-dev libuv1-dev libjansson-dev libsodium-dev libseccomp-dev libinih-dev \
-  libhttp-parser-dev libpcre2-dev libarchive-dev libpng-dev libreadline-dev git diffutils
+  libhttp-parser-dev libpcre2-dev libarchive-dev libpng-dev libreadline-dev libffi-dev git diffutils
 PACKAGES_TEST = $(PACKAGES_RUN) luajit perl libcmocka-dev python3-nbformat python3-numpy \
   python3-pandas python3-ipython python3-jinja2 python3-sympy python3-tqdm python3-plotly \
   python3-altair lua5.4 curl util-linux podman runc catatonit debootstrap busybox-static \
@@ -83,9 +83,12 @@ ENGINE_SOURCES := $(wildcard engine/*/*.c)
 ENGINE_OBJECTS := $(ENGINE_SOURCES:%.c=$(BUILD)/%.o)
 MAIN := $(BUILD)/engine/cli/main.o
 STANDALONE := $(BUILD)/engine/worker/standalone_main.o
+# Of native.worker alone: libffi is in no other process.
+NATIVE_WORKER := $(BUILD)/engine/native/helper.o $(BUILD)/engine/native/marshal.o
 PLUGINS := $(notdir $(patsubst %/,%,$(dir $(wildcard plugins/*/*.c))))
 PLUGINS := $(sort $(PLUGINS))
-WORKERS := $(BUILD)/plugins/interpreter.worker $(BUILD)/plugins/bundle.worker
+WORKERS := $(BUILD)/plugins/interpreter.worker $(BUILD)/plugins/bundle.worker \
+  $(BUILD)/plugins/native.worker
 PLUGIN_SOURCES := $(wildcard plugins/*/*.c)
 TEST_PLUGINS := $(patsubst %.c,$(BUILD)/%.so,$(wildcard t/plugins/*.c))
 UNITS := $(patsubst %.c,$(BUILD)/%,$(wildcard t/unit/*_test.c))
@@ -104,7 +107,7 @@ $(BUILD)/kiln: $(MAIN) $(BUILD)/libkiln.a
 
 # For the unit tests, fuzzers and benchmarks as much as for kiln itself. Made
 # anew each time, so that a deleted source leaves no object behind.
-$(BUILD)/libkiln.a: $(filter-out $(MAIN) $(STANDALONE),$(ENGINE_OBJECTS))
+$(BUILD)/libkiln.a: $(filter-out $(MAIN) $(STANDALONE) $(NATIVE_WORKER),$(ENGINE_OBJECTS))
 	@rm -f $@
 	$(SAY) AR $@
 	$(Q)$(AR) rcs $@ $^
@@ -155,6 +158,11 @@ $(BUILD)/plugins/bundle.worker: $(STANDALONE) $(BUNDLE_WORKER) $(BUILD)/libkiln.
 	$(SAY) LINK $@
 	$(Q)$(CC) $(CFLAGS) $(HARDENING_LD) $(LDFLAGS) -pie -o $@ $^ -larchive -lpng -ljansson -lsodium \
 	  -lseccomp -lm
+
+$(BUILD)/plugins/native.worker: $(STANDALONE) $(NATIVE_WORKER) $(BUILD)/libkiln.a
+	$(SAY) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(HARDENING_LD) $(LDFLAGS) -pie -o $@ $^ -Wl,-Bstatic -lffi -Wl,-Bdynamic \
+	  -ljansson -lsodium -lseccomp -linih -lm
 
 define plugin
 $(BUILD)/plugins/$(1).so: $(filter-out $(INTERPRETER_WORKER) $(BUNDLE_WORKER),$(patsubst %.c,$(BUILD)/%.o,$(wildcard plugins/$(1)/*.c)))

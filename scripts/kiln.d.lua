@@ -98,9 +98,24 @@ function context:decide(action, detail) end
 ---@field inputs string[] names of the input files
 --- The first of a chain that has one is asked, before any policy's execute. Awaits.
 ---@alias kiln.Instruct fun(scenario: kiln.Scenario, ctx: kiln.Context): string, string? code, language
+--- A native function that code is about to call.
+---@class kiln.Call
+---@field name string
+---@field arguments any[] bytes and text are strings; integers past 2^53 decimal text
+---@class kiln.CallContext
+---@field session_id string
+---@field execution_id string
+---@field client? string
+---@field options table<string, any>
+---@field policy string
+---@field decide fun(self, action: string, detail?: string)
+--- Asked for each, of every policy of the chain, the outermost first; false refuses it, and so
+--- does an error. May not await.
+---@alias kiln.OnCall fun(call: kiln.Call, ctx: kiln.CallContext): boolean?, string?
 ---@class kiln.Hooks
 ---@field execute? kiln.Policy
 ---@field instruct? kiln.Instruct
+---@field on_call? kiln.OnCall
 
 ---@class kiln.Option
 ---@field type "string"|"boolean"|"integer"|"duration"|"size"|"list" durations are read as milliseconds, sizes as bytes
@@ -160,7 +175,16 @@ function metric.gauge(name, value, labels) end
 ---@param labels? table<string, string>
 function metric.observe(name, value, labels) end
 
+--- What [native NAME] sections and plugins expose to policies. A call awaits, and gives the
+--- function's result (unless void), what is `out`, and errno, as its signature says. It raises
+--- "NativeType: ...", NativeOverflow, NativeTimeout, NativeCrashed, NativeLimit, NativeError.
+--- Strings are for string and bytes, lists for arrays and structs; integers past 2^53 are decimal
+--- text. Functions for callbacks are called while the policy waits, and may not await.
+---@alias kiln.NativeFunction fun(...: number|string|boolean|table|function): ...
+---@alias kiln.Native table<string, kiln.NativeFunction|table<string, kiln.NativeFunction>>
+
 ---@class kiln
+---@field native kiln.Native
 ---@field version string
 ---@field backends table<string, {stateful: boolean, languages: string[]}> "*" stands for every language
 ---@field default_backend string [engine] backend

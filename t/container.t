@@ -117,6 +117,27 @@ tap.is(results[1] and results[1].backend, "container", "the result names the bac
 tap.ok(results[2] and results[2].usage.cpu_ms and results[2].usage.max_rss_bytes > 1e6, "usage is told")
 end)
 
+-- ---- native functions: as in an interpreter session
+
+local native = require("native")
+do
+  local more = {}
+  for _, word in ipairs(native.settings(tap.tempdir())) do
+    more[#more + 1], more[#more + 2] = "--set", word
+  end
+  more[#more + 1], more[#more + 2] = "--timeout", "20s"
+  cells("python", { native.code, (native.after:gsub("kept", "41")) }, more, function(results)
+    tap.is(results[1] and (results[1].stdout:gsub("failed: [^ ]*watch.lua", "failed: watch.lua")), native.out,
+      "native functions: what code in a container calls")
+    tap.is(results[2] and results[2].stdout, "42\n", "and in the next cell")
+  end)
+  more[#more] = "4s"
+  cells("python", { native.hanging, native.after }, more, function(results)
+    tap.is(results[1] and results[1].status, "timeout", "native functions: a cell that waits for C is interrupted")
+    tap.is(results[2] and results[2].stdout, "42\n", "and keeps its state")
+  end)
+end
+
 -- ---- hardened
 
 cells("python", {

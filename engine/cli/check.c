@@ -75,6 +75,19 @@ static void on_backend_failed(void *user, const char *backend, const char *why)
     }
 }
 
+static void add_natives(findings *f, json_t *natives)
+{
+    size_t i;
+    json_t *native;
+    json_array_foreach(natives, i, native)
+    {
+        if (json_is_string(json_object_get(native, "error"))) {
+            fault(f, KILN_EXIT_USAGE);
+        }
+    }
+    json_object_set_new(f->root, "natives", natives);
+}
+
 /* Opens an engine, which loads plugins and policies as a run would, and starts the
  * backends' worker processes. Owns config. */
 static void check_policies(findings *f, kiln_config *config, const kiln_paths *paths)
@@ -97,6 +110,7 @@ static void check_policies(findings *f, kiln_config *config, const kiln_paths *p
         fault(f, kiln_open_failure_status(rc));
     }
     if (engine != NULL) {
+        add_natives(f, kiln_engine_try_natives(engine));
         kiln_engine_try_backends(engine, on_backend_failed, f);
         kiln_engine_close(engine);
     }
@@ -316,6 +330,15 @@ static void print_findings(const findings *f)
         snprintf(line, sizeof(line), there ? "%s" : "no program \"%s\": install it to run this",
                  there ? text_of(entry, "program") : text_of(entry, "missing"));
         print_line(there ? "ok" : "missing", text_of(entry, "language"), line);
+    }
+    if (json_array_size(json_object_get(f->root, "natives")) > 0) {
+        printf("native functions\n");
+    }
+    json_array_foreach(json_object_get(f->root, "natives"), i, entry)
+    {
+        bool fine = !json_is_string(json_object_get(entry, "error"));
+        print_line(fine ? "ok" : "FAULT", text_of(entry, "name"),
+                   text_of(entry, fine ? "signature" : "error"));
     }
     if (json_array_size(json_object_get(f->root, "connections")) > 0) {
         printf("connections\n");

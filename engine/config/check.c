@@ -170,6 +170,19 @@ static int check_connection(const kiln_config_section *section, kiln_error *err)
     return 0;
 }
 
+static int check_native(const kiln_config_section *section, kiln_error *err)
+{
+    const kiln_setting *signature = kiln_section_setting(section, "signature");
+    if (signature->value.text[0] == '\0' &&
+        kiln_section_setting(section, "library")->value.text[0] != '\0') {
+        return kiln_place_error(err, &section->place,
+                                "[%s] has a library and no signature; say what it takes and "
+                                "gives, as in uint64(uint64, bytes)",
+                                section->title);
+    }
+    return 0;
+}
+
 int kiln_store_check(kiln_config *config, kiln_error *err)
 {
     int rc = check_backend(config, err);
@@ -179,6 +192,9 @@ int kiln_store_check(kiln_config *config, kiln_error *err)
         rc = check_required(section, err);
         if (rc == 0 && strcmp(section->spec->name, "connection") == 0) {
             rc = check_connection(section, err);
+        }
+        if (rc == 0 && strcmp(section->spec->name, "native") == 0) {
+            rc = check_native(section, err);
         }
         if (rc == 0 && strcmp(section->spec->name, "runtime") == 0) {
             rc = check_runtime(section, err);

@@ -210,6 +210,32 @@ static const kiln_key connection_keys[] = {
     {NULL, 0, 0, NULL, NULL, 0, 0, NULL},
 };
 
+static const char *const exposures[] = {"policy", "code", NULL};
+
+static const kiln_key native_keys[] = {
+    {"library", KILN_TYPE_LIBRARY, KILN_KEY_REQUIRED | KILN_KEY_EMPTY, "",
+     "The shared object: a name that the dynamic linker finds (libz.so.1), or a path, with a "
+     "/.\n"
+     "Empty: this function is switched off.",
+     0, 0, NULL},
+    {"symbol", KILN_OPTION_STRING, KILN_KEY_EMPTY, "",
+     "Its name there. Empty: NAME, or what follows the last dot of it.", 0, 0, NULL},
+    {"signature", KILN_TYPE_SIGNATURE, KILN_KEY_REQUIRED | KILN_KEY_EMPTY, "",
+     "What it takes and gives: uint64(uint64, bytes). The README has the whole language of it.",
+     0, 0, NULL},
+    {"expose", KILN_OPTION_LIST, KILN_KEY_UNIQUE, "policy",
+     "Who may call it: policy, code. What code calls passes the chain's on_call.", 0, 0,
+     exposures},
+    {"timeout", KILN_OPTION_DURATION, 0, "5s",
+     "How long one call may take; then its helper process is ended, and the next call gets\n"
+     "another. Functions with the same word before the dot share one.",
+     1, 3600000, NULL},
+    {"memory", KILN_OPTION_SIZE, 0, "256M",
+     "Memory of the helper process; of several functions, the largest counts.", 16 * MIB, PIB,
+     NULL},
+    {NULL, 0, 0, NULL, NULL, 0, 0, NULL},
+};
+
 const kiln_section_spec kiln_schema[KILN_SECTION_SPECS] = {
     {"engine", NULL, NULL, false, engine_keys, "The engine itself."},
     {"limits", NULL, NULL, false, limit_keys,
@@ -232,6 +258,10 @@ const kiln_section_spec kiln_schema[KILN_SECTION_SPECS] = {
     {"connection", "NAME", NULL, false, connection_keys,
      "A Git host whose repositories give code and files: connection:NAME/OWNER/REPO@REF:PATH\n"
      "as a script, an input file or a folder."},
+    {"native", "NAME", NULL, false, native_keys,
+     "A C function of a library, called in a confined process of its own: "
+     "kiln.native.NAME(...)\n"
+     "in policies, `from kiln import native` in code. A NAME may have a dot: zlib.crc32."},
 };
 
 const char kiln_schema_preamble[] =
@@ -299,6 +329,10 @@ const char *kiln_schema_type_name(uint32_t type)
         return "ARN";
     case KILN_TYPE_ENDPOINT:
         return "address";
+    case KILN_TYPE_SIGNATURE:
+        return "signature";
+    case KILN_TYPE_LIBRARY:
+        return "library";
     default:
         return NULL;
     }

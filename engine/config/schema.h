@@ -18,6 +18,8 @@ enum kiln_schema_type {
     KILN_TYPE_DECIMAL,   /* "1.5": up to three decimals; read as thousandths */
     KILN_TYPE_ARN,       /* of a connection to a Git host */
     KILN_TYPE_ENDPOINT,  /* http(s) address of a folder of repositories */
+    KILN_TYPE_SIGNATURE, /* of a native function (native/signature.h) */
+    KILN_TYPE_LIBRARY,   /* a name for the dynamic linker, or with a / a path */
 };
 
 enum kiln_key_flag {
@@ -49,7 +51,7 @@ typedef struct kiln_section_spec {
     const char *help;
 } kiln_section_spec;
 
-enum { KILN_SECTION_SPECS = 9 };
+enum { KILN_SECTION_SPECS = 10 };
 extern const kiln_section_spec kiln_schema[KILN_SECTION_SPECS];
 
 /* By name, or NULL. */

@@ -1,6 +1,7 @@
 #include "config/store.h"
 
 #include "config/reader.h"
+#include "native/signature.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -137,7 +138,7 @@ static int unknown_section(const char *title, const kiln_place *place, kiln_erro
         return kiln_place_error(err, place,
                                 "unknown section [%.*s]; there are engine, limits, sandbox, "
                                 "chain NAME, policy NAME, backend NAME, runtime LANGUAGE, "
-                                "connection NAME",
+                                "connection NAME, native NAME",
                                 KILN_SHOWN(title));
     }
     const char *placeholder = kiln_schema_section(near, strlen(near))->placeholder;
@@ -174,7 +175,14 @@ int kiln_store_section(kiln_config *config, const char *title, const kiln_place 
         return kiln_place_error(err, place, "[%s] needs a name, write [%s %s]", title,
                                 spec->name, spec->placeholder);
     }
-    if (!kiln_ini_name_valid(space + 1, strlen(space + 1))) {
+    if (strcmp(spec->name, "native") == 0) {
+        if (!kiln_native_name_valid(space + 1)) {
+            return kiln_place_error(err, place,
+                                    "\"%.*s\" is no name for a native function: a word of "
+                                    "letters, digits and _, or two with a dot between",
+                                    KILN_SHOWN(space + 1));
+        }
+    } else if (!kiln_ini_name_valid(space + 1, strlen(space + 1))) {
         return kiln_place_error(err, place,
                                 "\"%.*s\" is no name for a %s: letters, digits, _ - + #",
                                 KILN_SHOWN(space + 1), spec->name);

@@ -6,6 +6,7 @@
 #include "config/reader.h"
 #include "config/units.h"
 #include "connection/arn.h"
+#include "native/signature.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -211,6 +212,13 @@ static int parse_uid_range(const char *text, kiln_value *value, kiln_error *err)
     return 0;
 }
 
+static int parse_signature(const char *text, kiln_error *err)
+{
+    kiln_native_signature signature;
+    int rc = kiln_native_signature_parse(text, &signature, err);
+    return rc < 0 ? kiln_error_wrap(err, "is no signature") : 0;
+}
+
 static int parse(const kiln_key *key, const char *base, kiln_arena *arena, kiln_value *value,
                  kiln_error *err)
 {
@@ -255,6 +263,12 @@ static int parse(const kiln_key *key, const char *base, kiln_arena *arena, kiln_
         return kiln_arn_parse(value->text, &(kiln_arn){.id = ""}, err);
     case KILN_TYPE_ENDPOINT:
         return kiln_git_url_check(value->text, true, err);
+    case KILN_TYPE_SIGNATURE:
+        return parse_signature(value->text, err);
+    case KILN_TYPE_LIBRARY:
+        return strchr(value->text, '/') != NULL
+                   ? parse_path(value->text, base, arena, &value->text, err)
+                   : 0;
     default:
         return kiln_error_set(err, EINVAL, "is of a type %u that there is not", key->type);
     }

@@ -5,6 +5,7 @@
 #include "core/engine.h"
 #include "core/session.h"
 #include "files/workdir.h"
+#include "native/native.h"
 #include "plugin/backend.h"
 #include "policy/policy.h"
 
@@ -15,6 +16,7 @@ struct kiln_engine {
     char *scripts;       /* folder of the policies where [engine] scripts says none */
     kiln_backends *backends;
     kiln_policies *policies;
+    kiln_natives *natives;
     kiln_core_session *sessions;
     kiln_limits ceiling;           /* [limits] */
     struct kiln_allow_list *allow; /* [sandbox] allow */

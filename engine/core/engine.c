@@ -83,6 +83,50 @@ void kiln_engine_try_backends(kiln_engine *engine,
     }
 }
 
+static void on_probed(void *user, const kiln_native_value *results,
+                      const kiln_native_failure *failure)
+{
+    json_t **error = user;
+    *error = results != NULL ? json_null() : json_string(failure->text);
+}
+
+json_t *kiln_engine_try_natives(kiln_engine *engine)
+{
+    static const kiln_native_callbacks callbacks = {.done = on_probed};
+    json_t *list = kiln_natives_to_json(engine->natives);
+    size_t i;
+    json_t *entry;
+    json_array_foreach(list, i, entry)
+    {
+        json_t *error = NULL;
+        kiln_native_call *call;
+        kiln_native_probe(engine->natives, json_string_value(json_object_get(entry, "name")),
+                          &callbacks, &error, &call);
+        while (error == NULL) {
+            uv_run(engine->loop, UV_RUN_ONCE);
+        }
+        json_object_set_new(entry, "error", error);
+    }
+    return list;
+}
+
+static int export_functions(kiln_engine *engine, kiln_error *err)
+{
+    const char *const *name = kiln_config_list(engine->config, "engine", "backends");
+    for (; *name != NULL; name++) {
+        const char *path;
+        const kiln_function *function =
+            kiln_backend_functions(kiln_backends_find(engine->backends, *name), &path);
+        for (; function != NULL && function->name != NULL; function++) {
+            int rc = kiln_natives_export(engine->natives, *name, path, function, err);
+            if (rc < 0) {
+                return kiln_error_wrap(err, "[backend %s]", *name);
+            }
+        }
+    }
+    return 0;
+}
+
 static int open_backends(kiln_engine *engine, const kiln_paths *paths, const char *prestart,
                          kiln_error *err)
 {
@@ -108,7 +152,13 @@ static int open_backends(kiln_engine *engine, const kiln_paths *paths, const cha
                                   no_cgroups.text);
         }
     }
-    rc = kiln_backends_load(&spec, &engine->backends, err);
+    char helper[sizeof(paths->plugins) + 16];
+    snprintf(helper, sizeof(helper), "%s/native.worker", paths->plugins);
+    const kiln_natives_spec natives = {engine->loop, helper, spec.sandbox};
+    rc = kiln_natives_new(&natives, &engine->natives, err);
+    rc = rc < 0 ? rc : kiln_natives_configure(engine->natives, engine->config, err);
+    rc = rc < 0 ? rc : kiln_backends_load(&spec, &engine->backends, err);
+    rc = rc < 0 ? rc : export_functions(engine, err);
     if (rc < 0) {
         return rc;
     }
@@ -177,6 +227,7 @@ void kiln_engine_close(kiln_engine *engine)
     kiln_core_sessions_close(engine);
     kiln_policies_free(engine->policies);
     kiln_backends_free(engine->backends);
+    kiln_natives_free(engine->natives);
     kiln_core_network_close(engine);
     if (engine->idle_timer != NULL) {
         uv_close((uv_handle_t *)engine->idle_timer, free_timer);

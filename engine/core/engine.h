@@ -160,6 +160,9 @@ void kiln_execution_cancel(kiln_execution *execution);
 json_t *kiln_engine_plugins(const kiln_engine *engine);
 /* [{"chain","policies":[{"name","script","options":{}}]}]. New reference. */
 json_t *kiln_engine_policies(const kiln_engine *engine);
+/* [{"name","library","symbol","signature","expose":[""],"error":null|"why"}]: native functions,
+ * each having been looked for in its library. Runs the loop meanwhile. New reference. */
+json_t *kiln_engine_try_natives(kiln_engine *engine);
 /* What the policies have counted by kiln.metric: policy/metric.h. New reference. */
 json_t *kiln_engine_metrics(const kiln_engine *engine);
 /* For `kiln plugins` and `kiln check`, without an engine and with every plugin's own

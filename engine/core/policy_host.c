@@ -8,12 +8,14 @@
 
 /* What a handle given to a policy stands for. */
 typedef struct policy_call {
-    enum { CALL_RUN, CALL_ANALYZE, CALL_IMPORTS } kind;
+    enum { CALL_RUN, CALL_ANALYZE, CALL_IMPORTS, CALL_NATIVE } kind;
     kiln_execution *execution;
     kiln_core_run *run;
     kiln_analysis *analysis;
     size_t cell; /* of the notebook, being analysed for its imports */
     void (*run_done)(void *user, kiln_result *result);
+    kiln_native_call *native;
+    kiln_native_callbacks callbacks;
     void (*json_done)(void *user, json_t *json, const char *error);
     void *user;
 } policy_call;
@@ -148,12 +150,53 @@ static void host_imports(void *core, void *execution,
     analyze_cells(call);
 }
 
+/* ---- native functions */
+
+static void native_done(void *user, const kiln_native_value *results,
+                        const kiln_native_failure *failure)
+{
+    policy_call call = *(policy_call *)user;
+    free(user);
+    call.callbacks.done(call.user, results, failure);
+}
+
+static int native_callback(void *user, uint64_t which, const kiln_native_value *given,
+                           kiln_native_value *returned, kiln_error *err)
+{
+    const policy_call *call = user;
+    return call->callbacks.callback(call->user, which, given, returned, err);
+}
+
+static void host_native(void *core, void *execution, const char *name,
+                        kiln_native_value *arguments, const kiln_native_callbacks *callbacks,
+                        void *user, void **handle)
+{
+    static const kiln_native_callbacks ours = {native_done, native_callback};
+    const kiln_native_failure failure = {"NativeError", "out of memory"};
+    policy_call *call = new_call(CALL_NATIVE, execution, user);
+    if (call == NULL) {
+        callbacks->done(user, NULL, &failure);
+        return;
+    }
+    call->callbacks = *callbacks;
+    *handle = call;
+    kiln_native_call_start(((kiln_engine *)core)->natives, name, KILN_NATIVE_TO_POLICY,
+                           arguments, &ours, call, &call->native);
+}
+
+static kiln_native_found host_native_find(void *core, const char *name)
+{
+    return kiln_natives_find(((kiln_engine *)core)->natives, name, KILN_NATIVE_TO_POLICY);
+}
+
 static void host_cancel(void *core, void *handle)
 {
     (void)core;
     policy_call *call = handle;
     if (call->kind == CALL_RUN) {
         kiln_core_run_cancel(call->run);
+    } else if (call->kind == CALL_NATIVE) {
+        kiln_native_call_cancel(call->native);
     } else if (call->analysis != NULL) {
         kiln_analysis_cancel(call->analysis);
     }
@@ -178,6 +221,8 @@ void kiln_core_policy_host(kiln_engine *engine, kiln_policy_host *host)
         .run = host_run,
         .analyze = host_analyze,
         .notebook_imports = host_imports,
+        .native = host_native,
+        .native_find = host_native_find,
         .cancel = host_cancel,
         .backends = host_backends,
         .result = host_result,

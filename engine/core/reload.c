@@ -12,7 +12,7 @@
  * started with it, folders mounted. */
 static bool reloadable(const char *section, const char *key)
 {
-    static const char *const sections[] = {"limits", "session", "chain ", "policy "};
+    static const char *const sections[] = {"limits", "session", "chain ", "policy ", "native "};
     static const char *const keys[] = {"backend", "chain", "scripts", "log_level", "grace"};
     for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++) {
         if (strncmp(section, sections[i], strlen(sections[i])) == 0) {
@@ -92,10 +92,13 @@ int kiln_engine_reload(kiln_engine *engine, kiln_config *config, kiln_error *err
     const char *scripts = kiln_config_string(config, "engine", "scripts");
     int rc = check_backend(engine, config, err);
     rc = rc < 0 ? rc : kiln_backends_declare(engine->backends, config, err);
+    rc = rc < 0 ? rc : kiln_natives_configure(engine->natives, config, err);
     rc = rc < 0 ? rc
                 : kiln_policies_reload(engine->policies, config,
                                        scripts != NULL ? scripts : engine->scripts, err);
     if (rc < 0) {
+        kiln_error again = KILN_ERROR_INIT;
+        kiln_natives_configure(engine->natives, engine->config, &again); /* as they were */
         kiln_config_free(config);
         return kiln_error_wrap(err, "reload: all stays as it was");
     }

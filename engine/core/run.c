@@ -1,6 +1,6 @@
 /* One request on one backend: the session's place there, files in, the cell with its
  * clock, files out, and the result of it. */
-#include "core/engine-t.h"
+#include "core/call.h"
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
@@ -42,8 +42,9 @@ struct kiln_core_run {
     unsigned asked; /* the round of kiln_core_runs_interrupt that it was told in */
     unsigned refused_outputs;
     bool killed;
-    int error_number;  /* errno of the error that the code raised last, 0: none */
-    uv_timer_t *timer; /* deadline, then grace, then abandon */
+    int error_number;    /* errno of the error that the code raised last, 0: none */
+    kiln_core_call call; /* of its code, to the engine */
+    uv_timer_t *timer;   /* deadline, then grace, then abandon */
     void (*done)(void *user, kiln_result *result); /* NULL: cancelled by its policy */
     void *user;
 };
@@ -118,6 +119,7 @@ static bool begin_queued(kiln_execution *execution)
 /* Ends the run: the caller has filled the result. */
 static void finish(kiln_core_run *run)
 {
+    kiln_core_call_over(&run->call);
     unlink_run(run);
     kiln_output_log_close(kiln_steal(run->log));
     if (run->timer != NULL) {
@@ -363,6 +365,18 @@ static void on_file(void *user, const char *name)
     }
 }
 
+static void on_call(void *user, const kiln_caller *caller, const char *data, size_t length)
+{
+    kiln_core_run *run = user;
+    kiln_core_call_begin(&run->call, run->execution, caller, data, length);
+}
+
+static void on_call_over(void *user)
+{
+    kiln_core_run *run = user;
+    kiln_core_call_over(&run->call);
+}
+
 static void fill_input(kiln_core_run *run)
 {
     const kiln_request *request = run->request;
@@ -387,7 +401,8 @@ static void fill_input(kiln_core_run *run)
 /* Its place is there, and what has to be kept of it is: files in, and the cell. */
 static void on_kept(void *user, const kiln_error *err)
 {
-    static const kiln_run_callbacks callbacks = {on_event, on_complete, on_file};
+    static const kiln_run_callbacks callbacks = {on_event, on_complete, on_file, on_call,
+                                                 on_call_over};
     kiln_core_run *run = user;
     kiln_error own = KILN_ERROR_INIT;
     if (err != NULL) {

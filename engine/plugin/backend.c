@@ -346,6 +346,12 @@ bool kiln_backend_speaks(const kiln_backend *backend, const char *language)
     return false;
 }
 
+const kiln_function *kiln_backend_functions(const kiln_backend *backend, const char **path)
+{
+    *path = backend->loaded->path;
+    return backend->loaded->plugin.functions;
+}
+
 int kiln_backend_zygote(kiln_backend *backend, kiln_zygote **zygote, kiln_error *err)
 {
     bool worker = backend->loaded->plugin.capabilities & KILN_CAP_WORKER;

@@ -59,6 +59,9 @@ bool kiln_backend_keeps_state(const kiln_backend *backend);
 /* The first that it says, "python" where it says any; borrowed. */
 const char *kiln_backend_language(const kiln_backend *backend);
 bool kiln_backend_speaks(const kiln_backend *backend, const char *language);
+/* The functions that its plugin exports, ended by a NULL name, or NULL; *path is the object that
+ * has them. Borrowed. */
+const kiln_function *kiln_backend_functions(const kiln_backend *backend, const char **path);
 /* Starts the worker process that its sessions are forked from, if it has one, so
  * that it warms up before the first session. */
 int kiln_backend_prestart(kiln_backend *backend, kiln_error *err);
@@ -91,6 +94,13 @@ void kiln_binding_forget(kiln_session *session, void *user);
 /* Ends the session on every backend: processes, files, plugin state. */
 void kiln_bindings_close(kiln_session *session);
 
+/* Who has called, and how it gets its answer: not after on_call_over. */
+typedef struct kiln_caller {
+    void (*answer)(void *from, uint32_t number, const char *data, size_t length);
+    void *from;
+    uint32_t number;
+} kiln_caller;
+
 typedef struct kiln_run_callbacks {
     void (*on_event)(void *user, const kiln_event *event);
     /* Exactly once, last. `account` is the kernel's word on the session's processes; NULL
@@ -98,6 +108,11 @@ typedef struct kiln_run_callbacks {
     void (*on_complete)(void *user, const kiln_outcome *outcome, const kiln_account *account);
     /* A file that the backend itself put into the work directory. */
     void (*on_file)(void *user, const char *name);
+    /* The code calls the engine (CALL, see worker/frame.h); data is borrowed. NULL: what
+     * calls is broken. */
+    void (*on_call)(void *user, const kiln_caller *caller, const char *data, size_t length);
+    /* Nobody waits for the answer any more. */
+    void (*on_call_over)(void *user);
 } kiln_run_callbacks;
 
 /* Before an execution with input->transaction, and before its files: keeps what the session

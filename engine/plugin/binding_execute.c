@@ -211,11 +211,47 @@ static void guest_exit(void *user, const kiln_exit *exit)
     }
 }
 
+static void guest_answer(void *from, uint32_t number, const char *data, size_t length)
+{
+    if (kiln_guest_return(from, number, data, length) < 0) {
+        kiln_guest_kill(from); /* no memory: its end is told in place of an answer */
+    }
+}
+
+static kiln_ticket_entry *running_entry(kiln_binding *binding)
+{
+    return binding->running ? kiln_ticket_find(&binding->backend->all->tickets,
+                                               binding->backend, binding->ticket)
+                            : NULL;
+}
+
+static void guest_call(void *user, uint32_t number, const char *data, size_t length)
+{
+    kiln_binding *binding = user;
+    const kiln_caller caller = {guest_answer, binding->guest, number};
+    kiln_ticket_entry *entry = running_entry(binding);
+    if (entry != NULL && entry->callbacks.on_call != NULL) {
+        entry->callbacks.on_call(entry->user, &caller, data, length);
+    } else {
+        kiln_guest_kill(binding->guest); /* nobody is there to answer */
+    }
+}
+
+static void guest_call_over(void *user)
+{
+    kiln_ticket_entry *entry = running_entry(user);
+    if (entry != NULL && entry->callbacks.on_call_over != NULL) {
+        entry->callbacks.on_call_over(entry->user);
+    }
+}
+
 const kiln_guest_callbacks kiln_binding_guest_callbacks = {
     .on_event = guest_event,
     .on_done = guest_done,
     .on_exit = guest_exit,
     .on_reply = kiln_binding_on_reply,
+    .on_call = guest_call,
+    .on_call_over = guest_call_over,
 };
 
 void kiln_binding_decide(kiln_binding *binding, const char *action, const char *detail)

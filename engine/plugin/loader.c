@@ -1,5 +1,7 @@
 #include "plugin/loader.h"
 
+#include "native/signature.h"
+
 #include "base/cleanup.h"
 
 #include <dlfcn.h>
@@ -167,6 +169,24 @@ static int check_options(const char *path, const kiln_plugin *plugin, kiln_error
     return 0;
 }
 
+static int check_functions(const char *path, const kiln_plugin *plugin, kiln_error *err)
+{
+    for (const kiln_function *function = plugin->functions;
+         function != NULL && function->name != NULL; function++) {
+        kiln_native_signature signature;
+        if (function->signature == NULL || !kiln_native_name_valid(function->name)) {
+            return kiln_error_set(err, EINVAL,
+                                  "%s: function \"%s\": no signature, or no name of letters, "
+                                  "digits and _",
+                                  path, function->name);
+        }
+        if (kiln_native_signature_parse(function->signature, &signature, err) < 0) {
+            return kiln_error_wrap(err, "%s: function \"%s\": signature", path, function->name);
+        }
+    }
+    return 0;
+}
+
 /* Copies at most what the plugin has and the engine knows; the rest stays 0. */
 static void copy_struct(void *to, size_t known, const void *from, size_t size)
 {
@@ -220,7 +240,8 @@ static int open_and_check(kiln_loaded_plugin *loaded, bool global, unsigned note
     rc = check_name(path, &loaded->plugin, err);
     rc = rc < 0 ? rc : check_callbacks(path, &loaded->plugin, err);
     rc = rc < 0 ? rc : check_worker(loaded, err);
-    return rc < 0 ? rc : check_options(path, &loaded->plugin, err);
+    rc = rc < 0 ? rc : check_options(path, &loaded->plugin, err);
+    return rc < 0 ? rc : check_functions(path, &loaded->plugin, err);
 }
 
 int kiln_plugin_load(const char *path, bool global, kiln_loaded_plugin **out, kiln_error *err)

@@ -114,7 +114,8 @@ void kiln_binding_plugin_reply(kiln_binding *binding, const char *text, size_t l
 static int ask_plugin(kiln_binding *binding, const char *name, json_t *arguments,
                       kiln_error *err)
 {
-    static const kiln_run_callbacks callbacks = {plugin_event, plugin_complete, plugin_file};
+    static const kiln_run_callbacks callbacks = {
+        .on_event = plugin_event, .on_complete = plugin_complete, .on_file = plugin_file};
     const kiln_plugin *plugin = &binding->backend->loaded->plugin;
     auto_free char *text = json_dumps(arguments, JSON_COMPACT);
     if (text == NULL ||

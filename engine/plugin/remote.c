@@ -70,6 +70,43 @@ static void on_reply(void *user, json_t *reply, const char *error)
     }
 }
 
+static void flush(kiln_remote *remote);
+
+static void answer(void *from, uint32_t number, const char *data, size_t length)
+{
+    kiln_remote *remote = from;
+    if (kiln_dialogue_return(&remote->dialogue, number, data, length) < 0) {
+        kiln_dialogue_break(&remote->dialogue, "", "out of memory for an answer");
+        return;
+    }
+    remote->busy++;
+    flush(remote);
+    leave(remote);
+}
+
+static void on_call(void *user, uint32_t number, const char *data, size_t length)
+{
+    kiln_remote *remote = user;
+    const kiln_caller caller = {answer, remote, number};
+    kiln_ticket_entry *entry =
+        kiln_ticket_find(&remote->backend->all->tickets, remote->backend, remote->ticket);
+    if (entry != NULL && entry->callbacks.on_call != NULL) {
+        entry->callbacks.on_call(entry->user, &caller, data, length);
+    } else {
+        kiln_dialogue_break(&remote->dialogue, "bad frame: ", "CALL, and nobody answers calls");
+    }
+}
+
+static void on_call_over(void *user)
+{
+    kiln_remote *remote = user;
+    kiln_ticket_entry *entry =
+        kiln_ticket_find(&remote->backend->all->tickets, remote->backend, remote->ticket);
+    if (entry != NULL && entry->callbacks.on_call_over != NULL) {
+        entry->callbacks.on_call_over(entry->user);
+    }
+}
+
 static void on_broken(void *user, const char *why)
 {
     kiln_remote *remote = user;
@@ -81,6 +118,8 @@ static const kiln_dialogue_callbacks dialogue_callbacks = {
     .on_done = on_done,
     .on_analysis = on_analysis,
     .on_reply = on_reply,
+    .on_call = on_call,
+    .on_call_over = on_call_over,
     .on_broken = on_broken,
 };
 
@@ -119,6 +158,10 @@ static void remote_close(kiln_remote *remote)
                                      : NULL;
     if (entry != NULL && kiln_binding_owns_query(entry->binding, remote->ticket)) {
         kiln_binding_ticket_reply(entry->binding, NULL, "the worker has ended");
+    }
+    if (remote->dialogue.calling) {
+        remote->dialogue.calling = false;
+        on_call_over(remote);
     }
     leave(remote);
 }

@@ -41,6 +41,14 @@ static bool worker_interrupted(void)
     return false;
 }
 
+/* No engine is there that could be called. */
+static int worker_call(const void *data, size_t length, const char **reply,
+                       size_t *reply_length)
+{
+    (void)data, (void)length, (void)reply, (void)reply_length;
+    return -EPERM;
+}
+
 check_verdict check_worker_half(check_subject *subject)
 {
     static const kiln_worker_host host = {.size = sizeof(host),
@@ -48,7 +56,8 @@ check_verdict check_worker_half(check_subject *subject)
                                           .option = worker_option,
                                           .log = worker_log,
                                           .owned = worker_owned,
-                                          .interrupted = worker_interrupted};
+                                          .interrupted = worker_interrupted,
+                                          .call = worker_call};
     static const char *const none[] = {NULL};
     const kiln_plugin *plugin = &subject->loaded->plugin;
     const char *error = NULL;

@@ -1,5 +1,5 @@
 /* The `kiln` table and ctx: what a policy calls. Every function here may longjmp. */
-#include "policy/chain.h"
+#include "policy/native.h"
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -548,5 +548,6 @@ void kiln_api_push(lua_State *L)
     lua_pushliteral(L, "1.0");
     lua_setfield(L, -2, "version");
     kiln_api_push_shared(L);
+    kiln_api_push_native(L);
     kiln_chain_push_glue_functions(L);
 }

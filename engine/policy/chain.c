@@ -1,5 +1,5 @@
 /* One execution in a chain: its coroutine, from the first resume to its result. */
-#include "policy/chain.h"
+#include "policy/native.h"
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -287,6 +287,9 @@ static int l_take(lua_State *L)
     }
     if (wait->type == KILN_WAIT_SLEEP) {
         return 0;
+    }
+    if (wait->type == KILN_WAIT_NATIVE) {
+        return kiln_policy_take_native(L, wait);
     }
     if (wait->type != KILN_WAIT_RUN) {
         kiln_lua_push_json(L, wait->json);

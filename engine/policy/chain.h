@@ -21,6 +21,7 @@ enum {
     KILN_RUN_RESULT_BYTES = 64 << 20, /* of all of them together, by default */
     KILN_RUN_HOLDS = 16,              /* places that one execution holds */
     KILN_RUN_DECISIONS = 256,         /* ctx:decide of one execution */
+    KILN_WAIT_FUNCTIONS = 8,          /* functions given to one native call */
     KILN_IDLE_THREADS = 16,           /* coroutines kept for reuse, a chain */
 };
 
@@ -30,6 +31,7 @@ typedef struct kiln_policy {
     char *name;
     char *path;
     bool deny_on_failure;
+    bool has_on_call;
     kiln_option *options; /* as kiln_option lists end: by a NULL name */
     size_t option_count;
     json_t *values; /* effective options, by name */
@@ -68,6 +70,7 @@ typedef struct kiln_chain {
     size_t count;
     int main;      /* registry reference: the glue's function, an execution's body */
     int install;   /* registry reference: (level, name, function, options) */
+    int on_call;   /* registry reference: the glue's, of one policy */
     int make_kiln; /* registry reference: () -> a script's kiln table */
     kiln_thread *idle;
     size_t idle_count;
@@ -134,6 +137,7 @@ typedef enum kiln_wait_type {
     KILN_WAIT_ANALYZE,
     KILN_WAIT_IMPORTS,
     KILN_WAIT_SLEEP,
+    KILN_WAIT_NATIVE,
 } kiln_wait_type;
 
 typedef struct kiln_wait {
@@ -145,13 +149,16 @@ typedef struct kiln_wait {
     void *handle;
     kiln_request *request;
     char *backend;
-    char *language;
+    char *language; /* of a native call: the function's name */
     char *code;
     size_t code_length;
     uint64_t milliseconds;
     kiln_result *result;
     json_t *json;
     char *error;
+    kiln_buffer values;                 /* of a native call: arguments, then results */
+    int functions[KILN_WAIT_FUNCTIONS]; /* registry references */
+    size_t function_count, functions_kept;
 } kiln_wait;
 
 typedef enum kiln_wait_mode {

@@ -15,7 +15,8 @@ static int set_up(lua_State *L)
     kiln_lua_define_result(L);
     kiln_lua_load_own(L, kiln_glue_lua, KILN_GLUE_CHUNK);
     kiln_api_push(L);
-    lua_call(L, 1, 3);
+    lua_call(L, 1, 4);
+    chain->on_call = luaL_ref(L, LUA_REGISTRYINDEX);
     chain->make_kiln = luaL_ref(L, LUA_REGISTRYINDEX);
     chain->install = luaL_ref(L, LUA_REGISTRYINDEX);
     chain->main = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -29,6 +30,7 @@ typedef struct script {
     size_t length;
     int function; /* registry references; nil: none */
     int instruct;
+    int on_call;
 } script;
 
 /* print is the log, at level info. */
@@ -53,11 +55,12 @@ static int l_print(lua_State *L)
     return 0;
 }
 
-/* { execute = function(input, ctx, next), instruct = function(scenario, ctx) }, one of them
- * at least, at the top: pushes both; nil for what is not there. */
+/* { execute = function(input, ctx, next), instruct = function(scenario, ctx), on_call =
+ * function(call, ctx) }, one of them at least, at the top: pushes all; nil for what is not
+ * there. */
 static void take_hooks(lua_State *L, const char *name)
 {
-    static const char *const hooks[] = {"execute", "instruct", NULL};
+    static const char *const hooks[] = {"execute", "instruct", "on_call", NULL};
     int table = lua_gettop(L);
     lua_pushnil(L);
     while (lua_next(L, table) != 0) {
@@ -69,17 +72,18 @@ static void take_hooks(lua_State *L, const char *name)
         if (hooks[known] == NULL || !lua_isfunction(L, -1)) {
             luaL_error(L,
                        "%s: returns a table with \"%s\"; a policy's hooks are functions: "
-                       "execute, instruct",
+                       "execute, instruct, on_call",
                        name, hook);
         }
         lua_pop(L, 1);
     }
     lua_getfield(L, table, "execute");
     lua_getfield(L, table, "instruct");
-    if (lua_isnil(L, -1) && lua_isnil(L, -2)) {
+    lua_getfield(L, table, "on_call");
+    if (lua_isnil(L, -1) && lua_isnil(L, -2) && lua_isnil(L, -3)) {
         luaL_error(L,
-                   "%s: returns a table without execute = function(input, ctx, next) or "
-                   "instruct = function(scenario, ctx)",
+                   "%s: returns a table without execute = function(input, ctx, next), "
+                   "instruct = function(scenario, ctx) or on_call = function(call, ctx)",
                    name);
     }
 }
@@ -101,11 +105,14 @@ static int run_script(lua_State *L)
         take_hooks(L, name);
     } else if (lua_isfunction(L, -1)) {
         lua_pushnil(L);
+        lua_pushnil(L);
     } else {
         return luaL_error(
             L, "%s: returns %s; a policy's script returns function(input, ctx, next)", name,
             lua_isnil(L, -1) ? "nothing" : luaL_typename(L, -1));
     }
+    loading->policy->has_on_call = !lua_isnil(L, -1);
+    loading->on_call = luaL_ref(L, LUA_REGISTRYINDEX);
     loading->instruct = luaL_ref(L, LUA_REGISTRYINDEX);
     loading->function = luaL_ref(L, LUA_REGISTRYINDEX);
     return 0;
@@ -126,7 +133,9 @@ static int install(lua_State *L)
         lua_setfield(L, -2, policy->options[i].name);
     }
     lua_rawgeti(L, LUA_REGISTRYINDEX, loading->instruct);
-    lua_call(L, 6, 0);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, loading->on_call);
+    lua_call(L, 7, 0);
+    luaL_unref(L, LUA_REGISTRYINDEX, loading->on_call);
     luaL_unref(L, LUA_REGISTRYINDEX, loading->function);
     luaL_unref(L, LUA_REGISTRYINDEX, loading->instruct);
     return 0;

@@ -10,6 +10,7 @@
 #include "config/config.h"
 #include "contract/input.h"
 #include "contract/result.h"
+#include "native/native.h"
 
 #include <jansson.h>
 #include <uv.h>
@@ -52,6 +53,11 @@ typedef struct kiln_policy_host {
     void (*notebook_imports)(void *core, void *execution,
                              void (*done)(void *user, json_t *lines, const char *error),
                              void *user, void **handle);
+    /* Calls a native function that is exposed to policies; `callbacks` and `arguments` as
+     * kiln_native_call_start has them. native_find NULL: there are none. */
+    void (*native)(void *core, void *execution, const char *name, kiln_native_value *arguments,
+                   const kiln_native_callbacks *callbacks, void *user, void **handle);
+    kiln_native_found (*native_find)(void *core, const char *name);
     /* Stops what `handle` stands for; its done will not be called. */
     void (*cancel)(void *core, void *handle);
     /* {"interpreter":{"stateful":true,"languages":["python"]},...}; borrowed. */
@@ -88,6 +94,11 @@ void kiln_policies_execute(kiln_policies *policies, const char *chain,
                            const kiln_policy_context *context, kiln_request *request,
                            void (*done)(void *user, kiln_result *result), void *user,
                            kiln_policy_run **run);
+/* Code that the run has started calls a native function: every on_call of the chain's policies
+ * is asked, the outermost first. 0; -EACCES: refused, err says by whom and why. Not from
+ * within a script. */
+int kiln_policies_on_call(kiln_policy_run *run, const char *name,
+                          const kiln_native_value *arguments, kiln_error *err);
 /* Cancels what the run waits for and ends it; done is called with interrupted,
  * unless a backend is running: then its own end comes first. */
 void kiln_policies_cancel(kiln_policy_run *run);

@@ -162,7 +162,13 @@ int kiln_lua_protect_load(kiln_lua *lua, lua_CFunction function, void *argument,
 int kiln_lua_protect(kiln_lua *lua, lua_CFunction function, void *argument, kiln_error *err)
 {
     uint64_t spent = 0;
-    kiln_budget_begin(&lua->budget, &spent);
+    return kiln_lua_protect_spent(lua, function, argument, &spent, err);
+}
+
+int kiln_lua_protect_spent(kiln_lua *lua, lua_CFunction function, void *argument,
+                           uint64_t *spent, kiln_error *err)
+{
+    kiln_budget_begin(&lua->budget, spent);
     int status = lua_cpcall(lua->L, function, argument);
     kiln_budget_end(&lua->budget);
     if (status == 0) {

@@ -51,6 +51,9 @@ kiln_lua *kiln_lua_of(lua_State *L);
  * budget. -EINVAL with the error's text, -ENOMEM past the cap, -ETIME past the budget.
  * Not while a coroutine of the state is running. */
 int kiln_lua_protect(kiln_lua *lua, lua_CFunction function, void *argument, kiln_error *err);
+/* The same within an execution's budget; *spent is its. */
+int kiln_lua_protect_spent(kiln_lua *lua, lua_CFunction function, void *argument,
+                           uint64_t *spent, kiln_error *err);
 /* The same while a script is loaded: no execution waits for it, and a slow machine needs
  * more than a burst to compile one. A burst is as long as a whole execution's budget. */
 int kiln_lua_protect_load(kiln_lua *lua, lua_CFunction function, void *argument,

@@ -185,6 +185,72 @@ static void fake_imports(void *core, void *execution,
     done(user, failed ? NULL : lines, failed ? json_string_value(lines) : NULL);
 }
 
+/* What spec.natives has of that name: a list of results, or why it fails. */
+static int to_native(const json_t *json, kiln_native_value *value)
+{
+    switch (json_typeof(json)) {
+    case JSON_TRUE:
+    case JSON_FALSE:
+        value->tag = json_is_true(json) ? KILN_VALUE_TRUE : KILN_VALUE_FALSE;
+        return 0;
+    case JSON_INTEGER:
+        *value =
+            (kiln_native_value){.tag = KILN_VALUE_INT, .as.integer = json_integer_value(json)};
+        return 0;
+    case JSON_REAL:
+        *value = (kiln_native_value){.tag = KILN_VALUE_REAL, .as.real = json_real_value(json)};
+        return 0;
+    case JSON_STRING:
+        *value = kiln_native_bytes(json_string_value(json), json_string_length(json));
+        return 0;
+    case JSON_ARRAY: {
+        int rc = kiln_native_value_list(value, json_array_size(json));
+        for (size_t i = 0; rc == 0 && i < json_array_size(json); i++) {
+            rc = to_native(json_array_get(json, i), &value->as.list.items[i]);
+        }
+        return rc;
+    }
+    default:
+        return 0;
+    }
+}
+
+static void fake_native(void *core, void *execution, const char *name,
+                        kiln_native_value *arguments, const kiln_native_callbacks *callbacks,
+                        void *user, void **handle)
+{
+    (void)execution, (void)arguments;
+    experiment *running = core;
+    const json_t *given = json_object_get(json_object_get(running->spec, "natives"), name);
+    auto_value kiln_native_value results = {.tag = KILN_VALUE_NULL};
+    kiln_native_failure failure = {"NativeError", "out of memory"};
+    *handle = running;
+    if (json_is_string(given)) {
+        failure.text = json_string_value(given);
+        callbacks->done(user, NULL, &failure);
+    } else if (!json_is_array(given) || to_native(given, &results) < 0) {
+        failure.text = "test.run: natives: a list of results, or a text, expected";
+        callbacks->done(user, NULL, &failure);
+    } else {
+        callbacks->done(user, &results, NULL);
+    }
+}
+
+static kiln_native_found fake_native_find(void *core, const char *name)
+{
+    const json_t *natives = json_object_get(((experiment *)core)->spec, "natives");
+    const char *key;
+    json_t *value;
+    size_t length = strlen(name);
+    json_object_foreach((json_t *)(uintptr_t)natives, key, value)
+    {
+        if (strncmp(key, name, length) == 0 && (key[length] == '\0' || key[length] == '.')) {
+            return key[length] == '\0' ? KILN_NATIVE_FUNCTION : KILN_NATIVE_GROUP;
+        }
+    }
+    return KILN_NATIVE_NONE;
+}
+
 static void fake_cancel(void *core, void *handle)
 {
     (void)core; /* everything here is done at once */
@@ -340,8 +406,8 @@ static int run_experiment(const kiln_test_suite *file, experiment *running, kiln
     kiln_policy_run *run = NULL;
     kiln_request *request = NULL;
     kiln_policies policies = {
-        .host = {running, fake_run, fake_analyze, fake_imports, fake_cancel, fake_backends,
-                 new_result},
+        .host = {running, fake_run, fake_analyze, fake_imports, fake_native, fake_native_find,
+                 fake_cancel, fake_backends, new_result},
         .clock = {running, fake_now, fake_sleep, fake_cancel},
         .shared = file->shared,
         .metrics = file->metrics,

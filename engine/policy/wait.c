@@ -1,4 +1,4 @@
-#include "policy/chain.h"
+#include "policy/native.h"
 
 #include "base/log.h"
 
@@ -47,13 +47,22 @@ static void *ticket_acquire(kiln_policy_run *run, size_t index)
     return (void *)(((uintptr_t)slot->generation << 32) | at);
 }
 
-/* The wait that a ticket stands for, which is given back; NULL: stale. */
-static kiln_wait *ticket_release(void *ticket, kiln_policy_run **run)
+/* NULL: stale. */
+static ticket_slot *ticket_find(void *ticket)
 {
     uint32_t at = (uint32_t)(uintptr_t)ticket;
     uint32_t generation = (uint32_t)((uintptr_t)ticket >> 32);
     ticket_slot *slot = at < tickets.count ? &tickets.slots[at] : NULL;
-    if (slot == NULL || slot->run == NULL || slot->generation != generation) {
+    bool live = slot != NULL && slot->run != NULL && slot->generation == generation;
+    return live ? slot : NULL;
+}
+
+/* The wait that a ticket stands for, which is given back; NULL: stale. */
+static kiln_wait *ticket_release(void *ticket, kiln_policy_run **run)
+{
+    uint32_t at = (uint32_t)(uintptr_t)ticket;
+    ticket_slot *slot = ticket_find(ticket);
+    if (slot == NULL) {
         tickets.stale++;
         kiln_log(KILN_LOG_ERROR, "policy", "stale completion dropped (%lu so far)",
                  tickets.stale);
@@ -74,8 +83,10 @@ unsigned long kiln_wait_stale_count(void)
     return tickets.stale;
 }
 
-static void wait_free(kiln_wait *wait)
+static void wait_free(kiln_policy_run *run, kiln_wait *wait)
 {
+    kiln_policy_forget_functions(run, wait);
+    kiln_buffer_free(&wait->values);
     kiln_request_free(wait->request);
     free(wait->backend);
     free(wait->language);
@@ -108,7 +119,7 @@ void kiln_wait_clear(kiln_policy_run *run)
 {
     for (size_t i = 0; i < run->wait_count; i++) {
         wait_cancel(run, &run->waits[i]);
-        wait_free(&run->waits[i]);
+        wait_free(run, &run->waits[i]);
     }
     run->wait_count = 0;
 }
@@ -123,7 +134,7 @@ bool kiln_wait_cancel_idle(kiln_policy_run *run)
             continue;
         }
         wait_cancel(run, wait);
-        if (wait->json == NULL && wait->error == NULL) {
+        if (wait->json == NULL && wait->values.length == 0 && wait->error == NULL) {
             wait->error = strdup("the execution was cancelled");
         }
     }
@@ -197,6 +208,38 @@ static void on_json(void *ticket, json_t *json, const char *error)
     }
 }
 
+static void on_native(void *ticket, const kiln_native_value *results,
+                      const kiln_native_failure *failure)
+{
+    kiln_policy_run *run;
+    kiln_wait *wait = ticket_release(ticket, &run);
+    if (wait == NULL) {
+        return;
+    }
+    int rc = results != NULL ? kiln_native_value_append(&wait->values, results) : 0;
+    if (results == NULL && asprintf(&wait->error, "%s: %s", failure->name, failure->text) < 0) {
+        wait->error = NULL;
+        rc = -ENOMEM;
+    }
+    if (rc < 0) {
+        wait->error = strdup("NativeError: not enough memory");
+    }
+    end_wait(run, wait);
+}
+
+static int on_callback(void *ticket, uint64_t which, const kiln_native_value *given,
+                       kiln_native_value *returned, kiln_error *err)
+{
+    const ticket_slot *slot = ticket_find(ticket);
+    if (slot == NULL) {
+        return kiln_error_set(err, ESTALE, "the policy has gone on");
+    }
+    return kiln_policy_call_back(slot->run, &slot->run->waits[slot->index], which, given,
+                                 returned, err);
+}
+
+static const kiln_native_callbacks native_callbacks = {on_native, on_callback};
+
 static void on_sleep(void *ticket)
 {
     kiln_policy_run *run;
@@ -241,6 +284,9 @@ static void note_wait(kiln_policy_run *run, const kiln_wait *wait)
     } else if (wait->type == KILN_WAIT_ANALYZE) {
         event = "analyze";
         detail = json_pack("{s:s}", "language", wait->language);
+    } else if (wait->type == KILN_WAIT_NATIVE) {
+        event = "native";
+        detail = json_pack("{s:s}", "function", wait->language);
     } else if (wait->type == KILN_WAIT_SLEEP) {
         event = "sleep";
         detail = json_pack("{s:I}", "milliseconds", (json_int_t)wait->milliseconds);
@@ -277,6 +323,9 @@ static void begin_wait(kiln_policy_run *run, size_t index)
         break;
     case KILN_WAIT_IMPORTS:
         host->notebook_imports(host->core, execution, on_json, wait->ticket, &wait->handle);
+        break;
+    case KILN_WAIT_NATIVE:
+        kiln_policy_begin_native(run, wait, &native_callbacks);
         break;
     case KILN_WAIT_SLEEP:
         if (run->context.trace != NULL) { /* it is told, not waited for */

@@ -18,8 +18,17 @@ void kiln_dialogue_deliver(kiln_dialogue *dialogue, const kiln_event *event)
     dialogue->callbacks->on_event(dialogue->user, event);
 }
 
+static void give_up_call(kiln_dialogue *dialogue)
+{
+    if (dialogue->calling) {
+        dialogue->calling = false;
+        dialogue->callbacks->on_call_over(dialogue->user);
+    }
+}
+
 void kiln_dialogue_settle(kiln_dialogue *dialogue)
 {
+    give_up_call(dialogue);
     dialogue->awaited = 0;
     dialogue->answered = false;
 }
@@ -30,6 +39,7 @@ int kiln_dialogue_break(kiln_dialogue *dialogue, const char *prefix, const char 
     kiln_error_set(&err, EPROTO, "%s%s", prefix, why);
     if (!dialogue->closed) {
         dialogue->closed = true;
+        give_up_call(dialogue);
         dialogue->callbacks->on_broken(dialogue->user, err.text);
     }
     return -EPROTO;
@@ -101,6 +111,7 @@ static int on_done(kiln_dialogue *dialogue, const kiln_frame *frame)
         return bad_frame(dialogue, "DONE of another shape or id");
     }
     dialogue->unread = done.unread;
+    give_up_call(dialogue);
     dialogue->callbacks->on_done(dialogue->user, &done.verdict, (double)done.cpu_us / 1000.0,
                                  done.max_rss_bytes);
     return 0;
@@ -129,6 +140,51 @@ static int on_reply(kiln_dialogue *dialogue, const kiln_frame *frame)
     dialogue->answered = true;
     dialogue->callbacks->on_reply(dialogue->user, reply, error);
     return 0;
+}
+
+static uint32_t little(const char *at)
+{
+    const unsigned char *bytes = (const unsigned char *)at;
+    return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
+           (uint32_t)bytes[3] << 24;
+}
+
+static int on_call(kiln_dialogue *dialogue, const kiln_frame *frame)
+{
+    if (frame->length < 8 || little(frame->payload) != dialogue->request_id) {
+        return bad_frame(dialogue, "CALL of another shape or id");
+    }
+    uint32_t number = little(frame->payload + 4);
+    if (number <= dialogue->call) {
+        return bad_frame(dialogue, "CALL of a number that was there before");
+    }
+    give_up_call(dialogue);
+    dialogue->call = number;
+    dialogue->calling = true;
+    dialogue->callbacks->on_call(dialogue->user, number, frame->payload + 8, frame->length - 8);
+    return 0;
+}
+
+int kiln_dialogue_return(kiln_dialogue *dialogue, uint32_t number, const char *data,
+                         size_t length)
+{
+    unsigned char head[KILN_FRAME_HEADER + 4];
+    if (dialogue->closed || !dialogue->calling || number != dialogue->call) {
+        return 0;
+    }
+    if (length > KILN_FRAME_CALL_MAX - 4) {
+        return -E2BIG;
+    }
+    if (kiln_buffer_reserve(&dialogue->out, sizeof(head) + length) < 0) {
+        return -ENOMEM;
+    }
+    dialogue->calling = false;
+    kiln_frame_header(head, KILN_FRAME_RETURN, (uint32_t)length + 4);
+    for (unsigned i = 0; i < 4; i++) {
+        head[KILN_FRAME_HEADER + i] = (unsigned char)(number >> (8 * i));
+    }
+    kiln_buffer_append(&dialogue->out, head, sizeof(head)); /* both fit: reserved */
+    return kiln_buffer_append(&dialogue->out, data, length);
 }
 
 static bool is_text_or_null(const json_t *value)
@@ -217,6 +273,11 @@ static int on_frame(kiln_dialogue *dialogue, const kiln_frame *frame)
         return dialogue->awaited == frame->type && !dialogue->answered
                    ? on_reply(dialogue, frame)
                    : bad_frame(dialogue, "REPLY that nobody asked for");
+    case KILN_FRAME_CALL:
+        return dialogue->awaited == KILN_FRAME_DONE && !dialogue->answered &&
+                       dialogue->callbacks->on_call != NULL
+                   ? on_call(dialogue, frame)
+                   : bad_frame(dialogue, "CALL while no cell runs");
     case KILN_FRAME_FORKABLE:
         return dialogue->awaited == frame->type
                    ? on_forkable(dialogue, frame)
@@ -334,6 +395,7 @@ int kiln_dialogue_execute(kiln_dialogue *dialogue, const kiln_input *input, kiln
         return kiln_error_errno(err, rc, "worker: the cell cannot be sent");
     }
     dialogue->awaited = KILN_FRAME_DONE;
+    dialogue->call = 0;
     return 0;
 }
 
@@ -350,6 +412,7 @@ int kiln_dialogue_rehearse(kiln_dialogue *dialogue, unsigned turn, bool last, ki
         return kiln_error_errno(err, rc, "worker: request");
     }
     dialogue->awaited = KILN_FRAME_DONE;
+    dialogue->call = 0;
     return 0;
 }
 

@@ -28,6 +28,12 @@ typedef struct kiln_dialogue_callbacks {
     /* REPLY: reply, or NULL and why; borrowed. As with on_done, the query counts as in
      * flight until kiln_dialogue_settle. NULL: nothing is ever queried. */
     void (*on_reply)(void *user, json_t *reply, const char *error);
+    /* CALL, by the cell that runs: to be answered by kiln_dialogue_return. Borrowed. NULL:
+     * a cell that calls is broken. */
+    void (*on_call)(void *user, uint32_t number, const char *data, size_t length);
+    /* The cell has ended, or its worker, and the call before: nobody waits for it. With
+     * on_call. */
+    void (*on_call_over)(void *user);
     /* FORKABLE and FORKED; NULL where nobody asks for them. `refusal`, `error`: NULL if there
      * is none. */
     void (*on_forkable)(void *user, const char *refusal);
@@ -46,6 +52,8 @@ struct kiln_dialogue {
     bool decoding;           /* callbacks borrow from `in` */
     kiln_frame_type awaited; /* KILN_FRAME_DONE, _ANALYSIS, _REPLY, or 0: idle */
     uint32_t request_id;
+    uint32_t call;      /* number of the last CALL of this cell */
+    bool calling;       /* it is not answered yet */
     uint32_t linger_us; /* after the next cell; see linger.h */
     uint64_t dropped;   /* output of nobody's cell */
     kiln_buffer in;     /* bytes that came and are not decoded yet */
@@ -68,6 +76,9 @@ int kiln_dialogue_analyze(kiln_dialogue *dialogue, const char *code, size_t leng
 /* `arguments`: an object, borrowed. */
 int kiln_dialogue_query(kiln_dialogue *dialogue, const char *name, json_t *arguments,
                         kiln_error *err);
+/* Answers the CALL of that number; one that nobody waits for is dropped. 0, -ENOMEM, -E2BIG. */
+int kiln_dialogue_return(kiln_dialogue *dialogue, uint32_t number, const char *data,
+                         size_t length);
 /* Asks it to make a second worker of itself. Without a refusal FORKED is awaited next. */
 int kiln_dialogue_fork(kiln_dialogue *dialogue, bool snapshot, kiln_error *err);
 /* Asks the running cell or query to stop, where no signal can: appends INTERRUPT. 0 or -ENOMEM.

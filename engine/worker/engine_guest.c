@@ -58,9 +58,21 @@ static void stop_lingering(kiln_guest *guest)
     }
 }
 
+static void on_call_over(void *user)
+{
+    kiln_guest *guest = user;
+    if (guest->callbacks.on_call_over != NULL) {
+        guest->callbacks.on_call_over(guest->user);
+    }
+}
+
 static void close_socket(kiln_guest *guest)
 {
     guest->dialogue.closed = true;
+    if (guest->dialogue.calling) {
+        guest->dialogue.calling = false;
+        on_call_over(guest);
+    }
     kiln_alarm_free(&guest->done.alarm);
     kiln_poll_free(&guest->poll);
     if (guest->socket >= 0) {
@@ -197,6 +209,20 @@ static void on_reply(void *user, json_t *reply, const char *error)
     }
 }
 
+static void on_call(void *user, uint32_t number, const char *data, size_t length)
+{
+    kiln_guest *guest = user;
+    if (guest->callbacks.on_call == NULL) {
+        kiln_dialogue_break(&guest->dialogue, "bad frame: ", "CALL, and nobody answers calls");
+        return;
+    }
+    /* What the code wrote to descriptors 1 and 2 itself lies in the pipes. */
+    kiln_run_drain(&guest->run);
+    if (!kiln_run_over(&guest->run)) {
+        guest->callbacks.on_call(guest->user, number, data, length);
+    }
+}
+
 static void on_forkable(void *user, const char *refusal)
 {
     kiln_guest *guest = user;
@@ -218,6 +244,8 @@ static const kiln_dialogue_callbacks dialogue_callbacks = {
     .on_done = on_done,
     .on_analysis = on_analysis,
     .on_reply = on_reply,
+    .on_call = on_call,
+    .on_call_over = on_call_over,
     .on_forkable = on_forkable,
     .on_forked = on_forked,
     .on_broken = on_broken,
@@ -399,6 +427,13 @@ int kiln_guest_query(kiln_guest *guest, const char *name, json_t *arguments, kil
     if (rc == 0) {
         write_frames(guest);
     }
+    return rc;
+}
+
+int kiln_guest_return(kiln_guest *guest, uint32_t number, const char *data, size_t length)
+{
+    int rc = kiln_dialogue_return(&guest->dialogue, number, data, length);
+    write_frames(guest);
     return rc;
 }
 

@@ -13,6 +13,7 @@ static const struct {
     {KILN_FRAME_QUERY, false, false, KILN_FRAME_TO_WORKER_MAX},
     {KILN_FRAME_INTERRUPT, false, false, 64},
     {KILN_FRAME_REHEARSE, false, false, 12},
+    {KILN_FRAME_RETURN, false, false, KILN_FRAME_CALL_MAX},
     {KILN_FRAME_FORK, false, false, 64},
     {KILN_FRAME_RESUME, false, true, 0},
     {KILN_FRAME_STDOUT, true, true, KILN_FRAME_TO_ENGINE_MAX},
@@ -28,6 +29,7 @@ static const struct {
     {KILN_FRAME_READY, true, true, 0},
     {KILN_FRAME_FAILED, true, true, 4096},
     {KILN_FRAME_REPLY, true, false, KILN_FRAME_REPLY_MAX},
+    {KILN_FRAME_CALL, true, false, KILN_FRAME_CALL_MAX},
     {KILN_FRAME_FORKABLE, true, false, 4096},
     {KILN_FRAME_FORKED, true, false, 4096},
 };

@@ -20,6 +20,7 @@
  *                   to a worker elsewhere; one of this machine gets SIGINT
  *     0x05 REHEARSE packed: u32 id, u32 turn, u32 1 at the last turn, else 0. Answered by a
  *                   DONE with its id, as a cell is; see kiln_worker.rehearse
+ *     0x06 RETURN   u32 number of the CALL, then bytes that the callee has made
  *     0x08 FORK     JSON {"id":1,"snapshot":false}: make a second worker of yourself
  *     0x09 RESUME   empty: to a snapshot, which is the worker from now on
  *   worker -> engine
@@ -37,11 +38,16 @@
  *     0x53 FAILED   raw text: start() failed; the worker exits
  *     0x54 REPLY    JSON {"id":1,"reply":...} or {"id":1,"error":"text"}, as
  *                   kiln_worker.query; what `reply` holds is the asker's affair
+ *     0x55 CALL     u32 id of the cell, u32 number, then bytes: what they hold is the affair
+ *                   of the two ends (native/value.h)
  *     0x58 FORKABLE JSON {"id":1,"refusal":null|"why not"}
  *     0x59 FORKED   JSON {"id":1,"pid":7,"error":null|"why"}
  *
  *   An EXECUTE is answered by any number of 0x41-0x47 and one DONE with its id, an
  *   ANALYZE by one ANALYSIS and a QUERY by one REPLY. One request at a time.
+ *   A CALL, of a cell that runs, is answered by one RETURN with its number, or by none when
+ *   the cell ends before. The numbers rise; a CALL before the RETURN of the last gives that
+ *   one up, and a RETURN for it that is on its way is thrown away.
  *   A FORK is answered by FORKABLE; without a refusal the engine then sends one byte with
  *   descriptors (KILN_FORK_*), which is answered by FORKED, and by the fork's READY or
  *   FAILED on its own socket.
@@ -66,6 +72,7 @@ enum {
     KILN_FRAME_TO_WORKER_MAX = 128 << 20, /* bytes of payload */
     KILN_FRAME_TO_ENGINE_MAX = 32 << 20,
     KILN_FRAME_REPLY_MAX = 4 << 20,
+    KILN_FRAME_CALL_MAX = (16 << 20) + 1024, /* of CALL and RETURN */
 };
 
 typedef enum kiln_frame_type {
@@ -74,6 +81,7 @@ typedef enum kiln_frame_type {
     KILN_FRAME_QUERY = 0x03,
     KILN_FRAME_INTERRUPT = 0x04,
     KILN_FRAME_REHEARSE = 0x05,
+    KILN_FRAME_RETURN = 0x06,
     KILN_FRAME_FORK = 0x08,
     KILN_FRAME_RESUME = 0x09,
     KILN_FRAME_STDOUT = 0x41,
@@ -88,6 +96,7 @@ typedef enum kiln_frame_type {
     KILN_FRAME_READY = 0x52,
     KILN_FRAME_FAILED = 0x53,
     KILN_FRAME_REPLY = 0x54,
+    KILN_FRAME_CALL = 0x55,
     KILN_FRAME_FORKABLE = 0x58,
     KILN_FRAME_FORKED = 0x59,
 } kiln_frame_type;

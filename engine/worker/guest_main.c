@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "worker/cell_frame.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <jansson.h>
 #include <pthread.h>
@@ -26,8 +27,11 @@
 /* kiln_worker_host.emit takes no user pointer: a process is one worker. */
 static int frame_socket = -1;
 static bool in_cell;
-static bool jammed;        /* this cell's pipes do not run dry */
-static uint32_t linger_us; /* for the next request, as the last one said */
+static uint32_t cell_id; /* of the cell that runs */
+static uint32_t call_number;
+static kiln_buffer replies; /* what came during calls of the cell, and is not taken yet */
+static bool jammed;         /* this cell's pipes do not run dry */
+static uint32_t linger_us;  /* for the next request, as the last one said */
 static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
 
 /* What is known to be a cell's last output waits for its DONE, so that both are one
@@ -187,6 +191,81 @@ void kiln_guest_emit(const kiln_event *event)
     }
 }
 
+/* ---- calls to the engine */
+
+/* 1: the frame is the RETURN that is waited for; 0: one of a call that was given up. */
+static int take_return(const kiln_frame *frame)
+{
+    const unsigned char *at = (const unsigned char *)frame->payload;
+    if (frame->type != KILN_FRAME_RETURN || frame->length < 4) {
+        _exit(1); /* not what this engine sends */
+    }
+    uint32_t number =
+        (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+    return number == call_number;
+}
+
+static int await_return(const char **reply, size_t *reply_length)
+{
+    static kiln_buffer last;
+    kiln_error err = KILN_ERROR_INIT;
+    for (;;) {
+        kiln_frame frame;
+        size_t used;
+        int rc = kiln_frame_decode(replies.data, replies.length, false, &frame, &used, &err);
+        if (rc < 0) {
+            _exit(1);
+        }
+        if (rc == 1) {
+            bool ours = take_return(&frame);
+            kiln_buffer_free(&last);
+            if (ours && kiln_buffer_append(&last, frame.payload + 4, frame.length - 4) < 0) {
+                return -ENOMEM;
+            }
+            kiln_buffer_consume(&replies, used);
+            if (ours) {
+                *reply = last.data != NULL ? last.data : "";
+                *reply_length = last.length;
+                return 0;
+            }
+            continue;
+        }
+        size_t room = used - replies.length < 16384 ? 16384 : used - replies.length;
+        if (kiln_buffer_reserve(&replies, room) < 0) {
+            return -ENOMEM;
+        }
+        ssize_t n = recv(frame_socket, replies.data + replies.length, room, 0);
+        if (n < 0 && errno == EINTR) {
+            return -EINTR;
+        }
+        if (n <= 0) {
+            _exit(1);
+        }
+        replies.length += (size_t)n;
+    }
+}
+
+int kiln_guest_call(const void *data, size_t length, const char **reply, size_t *reply_length)
+{
+    if (frame_socket < 0 || !in_cell || !kiln_guest_owned() || gettid() != getpid()) {
+        return -EPERM;
+    }
+    if (data != NULL) {
+        auto_buffer kiln_buffer payload = KILN_BUFFER_INIT;
+        const uint32_t head[2] = {htole32(cell_id), htole32(++call_number)};
+        if (length > KILN_FRAME_CALL_MAX - sizeof(head)) {
+            return -E2BIG;
+        }
+        if (kiln_buffer_reserve(&payload, sizeof(head) + length) < 0) {
+            return -ENOMEM;
+        }
+        kiln_buffer_append(&payload, head, sizeof(head)); /* both fit: reserved */
+        kiln_buffer_append(&payload, data, length);
+        send_frame(KILN_FRAME_CALL, payload.data, payload.length);
+    }
+    return await_return(reply, reply_length);
+}
+
 void kiln_guest_send(unsigned type, const void *payload, size_t length)
 {
     send_frame((kiln_frame_type)type, payload, length);
@@ -234,6 +313,8 @@ static int run(const kiln_worker *worker, uint32_t id, const kiln_cell *cell,
     kiln_cell_done done = {.id = id,
                            .verdict = {.size = sizeof(done.verdict), .status = KILN_STATUS_OK}};
     in_cell = true;
+    cell_id = id;
+    call_number = 0;
     jammed = false;
     kiln_guest_enter(id);
     if (cell != NULL) {
@@ -445,6 +526,8 @@ static int serve(const kiln_worker *worker, const kiln_frame *frame)
     case KILN_FRAME_RESUME:
         kiln_guest_resumed();
         return 0;
+    case KILN_FRAME_RETURN:
+        return 0; /* of a call that its cell gave up */
     default:
         return -EPROTO;
     }
@@ -476,6 +559,11 @@ int kiln_guest_main(const kiln_worker *worker, int frames)
             return 1;
         }
         kiln_buffer_consume(&input, used);
+        if (replies.length > 0 &&
+            kiln_buffer_append(&input, replies.data, replies.length) < 0) {
+            return 1;
+        }
+        kiln_buffer_free(&replies);
         if (input.length == 0 && input.capacity > (1 << 20)) {
             kiln_buffer_free(&input); /* a big cell must not stay in every branch */
         }

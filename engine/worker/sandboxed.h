@@ -129,6 +129,12 @@ typedef struct kiln_guest_callbacks {
     void (*on_exit)(void *user, const kiln_exit *exit);
     /* REPLY: reply, or NULL and why; both borrowed. May be NULL when nothing is queried. */
     void (*on_reply)(void *user, json_t *reply, const char *error);
+    /* CALL, by the running cell: kiln_guest_return answers it, now or later; borrowed. NULL: a
+     * worker that calls is broken. */
+    void (*on_call)(void *user, uint32_t number, const char *data, size_t length);
+    /* Nobody waits for the call any more: the cell has ended, or will not go on. NULL: it is
+     * not to be told. */
+    void (*on_call_over)(void *user);
 } kiln_guest_callbacks;
 
 int kiln_guest_start(kiln_sandbox *sandbox, const kiln_limits *limits,
@@ -148,6 +154,8 @@ void kiln_guest_adopt(kiln_guest *guest, const kiln_limits *limits,
 int kiln_guest_analyze(kiln_guest *guest, const char *code, size_t length, kiln_error *err);
 /* `arguments`: an object, borrowed. */
 int kiln_guest_query(kiln_guest *guest, const char *name, json_t *arguments, kiln_error *err);
+/* One that nobody waits for is dropped. 0, -ENOMEM, -E2BIG: nothing was sent. */
+int kiln_guest_return(kiln_guest *guest, uint32_t number, const char *data, size_t length);
 /* SIGINT, to the cell or query in flight. */
 void kiln_guest_interrupt(kiln_guest *guest);
 /* When the running cell ends, what it and earlier ones left running is killed before

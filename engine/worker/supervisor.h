@@ -67,5 +67,7 @@ void kiln_guest_became(int frames);
 void kiln_guest_refuse(int frames, const char *text);
 /* kiln_worker_host.emit of a worker; does nothing before kiln_guest_main. */
 void kiln_guest_emit(const kiln_event *event);
+/* kiln_worker_host.call, likewise. */
+int kiln_guest_call(const void *data, size_t length, const char **reply, size_t *reply_length);
 
 #endif

@@ -54,6 +54,7 @@ static const kiln_worker_host worker_host = {
     .log = host_log,
     .owned = kiln_guest_owned,
     .interrupted = kiln_guest_interrupted,
+    .call = kiln_guest_call,
 };
 
 static void reset_signals(void)

@@ -40,7 +40,7 @@ _SETFL, _ASYNC = getattr(fcntl, "F_SETFL", 0), getattr(os, "O_ASYNC", 0o20000)
 _usage = (lambda get, who: lambda: get(who).ru_maxrss * 1024)(
     resource.getrusage, resource.RUSAGE_SELF) if resource is not None else lambda: 0
 
-EXECUTE, QUERY, INTERRUPT = 0x01, 0x03, 0x04
+EXECUTE, QUERY, INTERRUPT, RETURN, CALL = 0x01, 0x03, 0x04, 0x06, 0x55
 STDOUT, STDERR, DONE, READY, FAILED, REPLY = 0x41, 0x42, 0x50, 0x52, 0x53, 0x54
 # An event's type in plugin.h -> its frame's
 EVENTS = {2: 0x43, 3: 0x44, 4: 0x45, 5: 0x46, 6: 0x47}
@@ -54,6 +54,7 @@ DRAIN_MAX = 1 << 20  # of a pipe at a cell's end; a program may write on for eve
 F_SETOWN_EX, F_OWNER_TID = 15, 0
 
 _header = struct.Struct("<IBBH")
+_numbers = struct.Struct("<II")
 # Whose handlers may be the code's, and raise: not in the middle of a frame.
 _signals = frozenset(range(1, 32)) - {signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV,
                                       signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
@@ -112,7 +113,7 @@ class Frames:
             return None
         length, kind, version, reserved = _header.unpack_from(self.buffer)
         if version != VERSION or reserved or length > PAYLOAD_MAX or kind not in (
-                EXECUTE, QUERY, INTERRUPT):
+                EXECUTE, QUERY, INTERRUPT, RETURN):
             raise Bad("type 0x%02x, version %d, %d bytes" % (kind, version, length))
         end = _header.size + length
         if len(self.buffer) < end:
@@ -208,6 +209,8 @@ class Channel:
         self._cell = None  # id of the running cell or query
         self._quiet = False  # it is a query: what it emits is dropped
         self._flags = None
+        self._calls = 0  # of this cell
+        self._answer = None
         if fcntl is not None:
             self._tell_of_input()
 
@@ -235,9 +238,13 @@ class Channel:
         meant = False
         frame = self._frames.take()
         while frame is not None:
-            if frame[0] != INTERRUPT:
+            if frame[0] == RETURN:
+                if int.from_bytes(frame[1][:4], "little") == self._calls:
+                    self._answer = frame[1][4:]  # else the call was given up
+            elif frame[0] == INTERRUPT:
+                meant = meant or _decode(frame[1].decode())["id"] == self._cell
+            else:
                 _exit(1)  # no engine asks while a cell runs
-            meant = meant or _decode(frame[1].decode())["id"] == self._cell
             frame = self._frames.take()
         return meant
 
@@ -309,6 +316,30 @@ class Channel:
                 _control(self._frames.source, _SETFL, self._flags)
         return self._interrupted
 
+    def call(self, data):
+        """Asks the engine and waits. Interrupts are looked for here meanwhile."""
+        if (self._cell is None or self._quiet or _getpid() != self._owner
+                or _ident() != self._frames.main):
+            raise RuntimeError("only the thread that runs the cell, in its own process, can call")
+        if self._flags is not None:
+            _control(self._frames.source, _SETFL, self._flags)
+        try:
+            self._calls += 1
+            self._answer = None
+            self._frames.send(CALL, _numbers.pack(self._cell, self._calls) + data)
+            while self._answer is None:
+                if self._take_interrupts():
+                    _raise(_handlers[0])
+                elif self._answer is None:
+                    _select([self._frames.source], [], [])
+                    self._frames.waiting()
+            return self._answer
+        finally:
+            if self._flags is not None and self._armed:
+                _control(self._frames.source, _SETFL, self._flags | _ASYNC)
+                if self._frames.waiting() and self._take_interrupts():
+                    _raise(_handlers[0])
+
     def code(self, name):
         return compile(parts[name], "<kiln>/%s.py" % name, "exec", 0, True)
 
@@ -316,6 +347,7 @@ class Channel:
 
     def begin(self, number):
         self._cell = number
+        self._calls = 0
         self._outputs.running = True
 
     def end(self):

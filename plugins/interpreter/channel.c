@@ -404,6 +404,47 @@ static PyObject *channel_code(PyObject *self, PyObject *name)
     return text ? kiln_channel_code(text) : NULL;
 }
 
+/* ------------------------------------------------------------------- calls */
+
+static int ask_engine(const Py_buffer *request, const char **reply, size_t *length)
+{
+    PyThreadState *thread = PyEval_SaveThread();
+    int rc = host->call(request->buf, (size_t)request->len, reply, length);
+    PyEval_RestoreThread(thread);
+    while (rc == -EINTR) {
+        if (PyErr_CheckSignals() < 0)
+            return -1; /* given up: the worker throws the answer away */
+        thread = PyEval_SaveThread();
+        rc = host->call(NULL, 0, reply, length);
+        PyEval_RestoreThread(thread);
+    }
+    if (rc == 0)
+        return 0;
+    if (rc == -EPERM)
+        PyErr_SetString(PyExc_RuntimeError,
+                        "only the thread that runs the cell, in its own process, can call");
+    else if (rc == -ENOMEM)
+        PyErr_NoMemory();
+    else
+        PyErr_Format(PyExc_OSError, "the engine cannot be called: %s", strerror(-rc));
+    return -1;
+}
+
+static PyObject *channel_call(PyObject *self, PyObject *data)
+{
+    (void)self;
+    Py_buffer request;
+    const char *reply = NULL;
+    size_t length = 0;
+    if (host->size < offsetof(kiln_worker_host, call) + sizeof(host->call) || !host->call)
+        return PyErr_Format(PyExc_RuntimeError, "no engine can be called from here");
+    if (PyObject_GetBuffer(data, &request, PyBUF_C_CONTIGUOUS) < 0)
+        return NULL;
+    int rc = ask_engine(&request, &reply, &length);
+    PyBuffer_Release(&request);
+    return rc < 0 ? NULL : PyBytes_FromStringAndSize(reply, (Py_ssize_t)length);
+}
+
 static PyMethodDef methods[] = {
     {"stream", (PyCFunction)(void (*)(void))channel_stream, METH_FASTCALL, NULL},
     {"emit", (PyCFunction)(void (*)(void))channel_emit, METH_FASTCALL, NULL},
@@ -412,6 +453,7 @@ static PyMethodDef methods[] = {
     {"option", channel_option, METH_O, NULL},
     {"arm", channel_arm, METH_O, NULL},
     {"code", channel_code, METH_O, NULL},
+    {"call", channel_call, METH_O, NULL},
     {"print_to", channel_print_to, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -29,6 +29,7 @@
     X(complete, "complete.py")                                                                 \
     X(inspect, "inspect.py")                                                                   \
     X(variables, "variables.py")                                                               \
-    X(rehearsal, "rehearsal.py")
+    X(rehearsal, "rehearsal.py")                                                               \
+    X(native, "native.py")
 
 #endif

@@ -10,6 +10,7 @@ Shared by whatever can give it a `channel`, an object with
     code(name) -> code object      another file of this folder
     print_to(Stream) -> function   optional: a faster print
     emit_last(type, json) -> bool  optional: as emit, when only the cell's end follows
+    call(bytes) -> bytes           optional: asks the engine, and waits for what it says
 It is put into this module's globals before the module runs, and so is a copy of
 the builtins: what the code does to its own builtins, to sys.stdout or to
 sys.modules does not reach the runner. For the same reason nothing is imported
@@ -646,6 +647,7 @@ def preload():
     _fill_namespaces()
     imports = part("imports")
     imports.install()
+    _offer_engine()
     names = (channel.option("preload") or "").replace(",", " ").split()
     gc = __import__("gc")
     if names:
@@ -653,6 +655,22 @@ def preload():
         gc.collect()
     # Or a session's first gc.collect() would copy every page of what is shared.
     gc.freeze()
+
+
+def _offer_engine():
+    """`kiln`, a module of the code's, by which it reaches the engine."""
+    module = type(sys)("kiln", "What the engine offers to code: native.")
+    module.__path__ = []
+
+    def lookup(name):
+        if name != "native":
+            raise AttributeError("module 'kiln' has no attribute %r" % name)
+        native = part("native").make_module()
+        module.native = _sys_modules["kiln.native"] = native
+        return native
+
+    module.__getattr__ = lookup
+    _sys_modules["kiln"] = module
 
 
 def branched():

@@ -67,6 +67,7 @@ typedef struct world {
     kiln_sandbox *sandbox;
     kiln_guest *guest;
     bool cell, analysis, query; /* runs */
+    bool calling;               /* a call is not answered */
     bool exited;
     bool close_in_callback, cell_in_callback;
     unsigned cells;
@@ -154,6 +155,25 @@ static void on_reply(void *user, json_t *reply, const char *error)
     MUST(w->query && !w->exited && (reply != NULL || error != NULL));
     w->query = false;
     maybe_close(w);
+}
+
+/* Answered at once, or never: then the cell's end, or its worker's, gives it up. */
+static void on_call(void *user, uint32_t number, const char *data, size_t length)
+{
+    world *w = user;
+    MUST(w->cell && !w->exited && !w->calling && number > 0);
+    w->calling = length % 2 != 0;
+    if (!w->calling) {
+        MUST(kiln_guest_return(w->guest, number, data, length) == 0);
+    }
+    maybe_close(w);
+}
+
+static void on_call_over(void *user)
+{
+    world *w = user;
+    MUST(w->calling && !w->exited);
+    w->calling = false;
 }
 
 static void on_exit_(void *user, const kiln_exit *exit)
@@ -439,7 +459,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                                    .on_done = on_done,
                                                    .on_analysis = on_analysis,
                                                    .on_exit = on_exit_,
-                                                   .on_reply = on_reply};
+                                                   .on_reply = on_reply,
+                                                   .on_call = on_call,
+                                                   .on_call_over = on_call_over};
     int pair[2];
     kiln_limits limits = {.memory = 0};
     kiln_error err = KILN_ERROR_INIT;

@@ -369,8 +369,10 @@ static void tell(outcome *o, const char *mode, const char *expected, bool parent
                                 .disk = 4 << 20,
                                 .files = 100,
                                 .open_files = 64};
-    const kiln_guest_callbacks callbacks = {on_event, on_done, NULL, on_exit_, NULL};
-    const kiln_guest_callbacks of_branch = {on_event, on_done, NULL, on_branch_exit, NULL};
+    const kiln_guest_callbacks callbacks = {
+        .on_event = on_event, .on_done = on_done, .on_exit = on_exit_};
+    const kiln_guest_callbacks of_branch = {
+        .on_event = on_event, .on_done = on_done, .on_exit = on_branch_exit};
     char option[64];
     snprintf(option, sizeof(option), "mode=%s", mode);
     const char *const options[] = {option, NULL};

@@ -221,7 +221,7 @@ static void test_unknown_and_duplicate(void **state)
             "k.ini:1: unknown section [Runtime], did you mean [runtime LANGUAGE]?");
     refuses("[fruit]\n", "k.ini:1: unknown section [fruit]; there are engine, limits, sandbox, "
                          "chain NAME, policy NAME, backend NAME, runtime LANGUAGE, "
-                         "connection NAME");
+                         "connection NAME, native NAME");
     refuses("[policy]\n", "k.ini:1: [policy] needs a name, write [policy NAME]");
     refuses("[limits x]\n", "k.ini:1: [limits x] takes no name, write [limits]");
     refuses("[policy ../x]\n",

@@ -146,8 +146,13 @@ static int set_up(void **state)
     f->backends = json_pack("{s:{s:b,s:[s]}}", "exec", "stateful", 0, "languages", "*");
     f->decisions = json_array();
     f->policies = (kiln_policies){
-        .host = {f, host_run, host_analyze, host_imports, host_cancel, host_backends,
-                 new_result},
+        .host = {.core = f,
+                 .run = host_run,
+                 .analyze = host_analyze,
+                 .notebook_imports = host_imports,
+                 .cancel = host_cancel,
+                 .backends = host_backends,
+                 .result = new_result},
         .clock = kiln_policy_clock_uv(&f->loop),
         .default_chain = (char *)(uintptr_t) "default",
         .default_backend = (char *)(uintptr_t) "exec",

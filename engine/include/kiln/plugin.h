@@ -35,7 +35,7 @@ extern "C" {
 /* The engine loads a plugin whose major equals its own and whose minor is not
  * newer. Minor grows when a struct grows or a constant is added. */
 #define KILN_ABI_MAJOR 1
-#define KILN_ABI_MINOR 1
+#define KILN_ABI_MINOR 2
 
 /* ------------------------------------------------------------------ results */
 
@@ -395,6 +395,15 @@ typedef struct kiln_worker_host {
     /* Whether the running cell or query was to be interrupted before `interrupt` could take
      * it; true once. */
     bool (*interrupted)(void);
+
+    /* since 1.2 */
+
+    /* In a cell, from the thread that runs it: sends a call to the engine and waits for what
+     * it returns, valid until the next call. Both are a value as engine/native/value.h has
+     * it; a cell calls ["native", NAME, [ARGUMENTS]] and gets [true, [RESULTS]] or
+     * [false, NAME, TEXT]. 0; -EINTR: a signal came first, call with NULL to wait on, or give
+     * it up; -EPERM: no cell runs, or not here; -E2BIG, -ENOMEM. */
+    int (*call)(const void *data, size_t length, const char **reply, size_t *reply_length);
 } kiln_worker_host;
 
 typedef struct kiln_worker {
@@ -482,6 +491,22 @@ typedef struct kiln_option {
     const char *help;          /* one line */
 } kiln_option;
 
+/* Since 1.2: a function that the plugin exports, as a section [native NAME] does one of a
+ * library: policies call kiln.native.PLUGIN.NAME(...), and code, as `flags` say. It is not
+ * called in the engine but in a helper process, which opens the plugin's object for its sake:
+ * nothing that init has done is there. */
+typedef struct kiln_function {
+    const char *name;      /* letters, digits and _ */
+    const char *symbol;    /* exported by the object; NULL: as `name` */
+    const char *signature; /* "uint64(uint64, bytes)": engine/native/signature.h */
+    uint32_t flags;        /* enum kiln_function_flag */
+} kiln_function;
+
+enum kiln_function_flag {
+    KILN_FUNCTION_POLICY = 1 << 0,
+    KILN_FUNCTION_CODE = 1 << 1,
+};
+
 /* The languages that a backend runs: NULL-terminated; the single word "*" stands
  * for every [runtime] that is configured. */
 
@@ -541,6 +566,11 @@ typedef struct kiln_plugin {
     /* [loop] Optional. Forgets the state of a session and keeps its files; no execution is
      * in flight. Without it: session_close and session_open. 0, or negative errno. */
     int (*session_restart)(void *self, kiln_session *session, void *state);
+
+    /* since 1.2 */
+
+    /* Optional; ended by a NULL name. */
+    const kiln_function *functions;
 } kiln_plugin;
 
 /* ------------------------------------------------------------ entry and note */
