@@ -65,49 +65,14 @@ end
 
 -- ------------------------------------------------------------------- real libraries
 
-local libraries = [[
-[native zlib.crc32]
-library = libz.so.1
-signature = uint64(uint64, bytes:uint32)
-[native zlib.adler32]
-library = libz.so.1
-signature = uint64(uint64, bytes:uint32)
-[native zlib.compress2]
-library = libz.so.1
-signature = int32(out bytes&, bytes, int32)
-[native zlib.uncompress]
-library = libz.so.1
-signature = int32(out bytes&, bytes)
+local libraries = tap.read("conf/native.ini") .. [[
 [native zlib.version]
 library = libz.so.1
 symbol = zlibVersion
 signature = string()
-[native m.hypot]
-library = libm.so.6
-signature = double(double, double)
-[native m.frexp]
-library = libm.so.6
-signature = double(double, out int32)
-[native m.cbrtf]
+[native math.cbrtf]
 library = libm.so.6
 signature = float(float)
-[native m.log]
-library = libm.so.6
-signature = double(double) errno
-[native sodium.sha256]
-library = libsodium.so.23
-symbol = crypto_hash_sha256
-signature = int32(out bytes[32], bytes:uint64)
-[native sodium.blake2b]
-library = libsodium.so.23
-symbol = crypto_generichash
-signature = int32(out bytes, bytes:uint64, bytes)
-[native qsort]
-library = libc.so.6
-signature = void(inout int32[], uint64, callback int32(int32[1], int32[1]))
-[native ldiv]
-library = libc.so.6
-signature = {int64, int64}(int64, int64)
 ]]
 
 local answer = ask([[
@@ -115,8 +80,8 @@ local text = ("kiln "):rep(1000)
 local _, packed = native.zlib.compress2(8192, text, 9)
 local _, unpacked = native.zlib.uncompress(5000, packed)
 answer = { native.zlib.crc32(0, text), native.zlib.adler32(1, text), #packed, unpacked == text,
-  native.zlib.version(), native.m.hypot(3, 4.5), { native.m.frexp(10) }, native.m.cbrtf(2),
-  { native.m.log(0.5) }, select(2, native.m.log(-1)), kiln.sha256(packed) }
+  native.zlib.version(), native.math.hypot(3, 4.5), { native.math.frexp(10) }, native.math.cbrtf(2),
+  { native.math.log(0.5) }, select(2, native.math.log(-1)), kiln.sha256(packed) }
 local function hex(s) return (s:gsub(".", function(c) return ("%02x"):format(c:byte()) end)) end
 local _, sha = native.sodium.sha256(text)
 local _, blake = native.sodium.blake2b(48, text, "a key of sixteen")
@@ -144,6 +109,26 @@ for i, name in ipairs(names) do
   tap.is(text_of(type(answer) == "table" and answer[i] or answer), text_of(expected[i]),
     name .. ": as Python has it")
 end
+
+-- Code calls them, too, and Python itself is what they are compared with.
+local calls = write("same.py", [==[
+from kiln import native
+import hashlib, math, zlib
+text = b"kiln " * 1000
+code, packed = native.zlib.compress2(8192, text, 9)
+print([code, packed == zlib.compress(text, 9), native.zlib.uncompress(5000, packed) == (0, text),
+  native.zlib.crc32(7, text) == zlib.crc32(text, 7), native.zlib.adler32(1, text) == zlib.adler32(text),
+  native.math.frexp(10.0) == math.frexp(10.0), native.math.hypot(3, 4.5) == math.hypot(3, 4.5),
+  native.math.log(0.5) == (math.log(0.5), 0), native.math.log(-1.0)[1],
+  native.sodium.sha256(text)[1] == hashlib.sha256(text).digest(),
+  native.sodium.blake2b(48, text, b"k" * 16)[1] == hashlib.blake2b(text, digest_size=48, key=b"k" * 16).digest(),
+  native.sodium.blake2b(32, text, b"")[1] == hashlib.blake2b(text, digest_size=32).digest(), native.ldiv(-17, 5)])
+]==])
+local called = tap.run { "kiln", "run", "--config", "conf/native.ini", calls }
+tap.is(called.out, "[0, True, True, True, True, True, True, True, 33, True, True, True, [-3, -2]]\n",
+  "conf/native.ini: what code calls is what Python has")
+tap.is(called.err, "", "and nothing is complained of")
+tap.is(tap.run({ "kiln", "check", "--config", "conf/native.ini" }).code, 0, "kiln check finds all of it")
 
 -- ------------------------------------------------------------------- every shape
 

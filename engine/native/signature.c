@@ -337,8 +337,8 @@ static int parse_type(parser *p, enum place place, unsigned depth)
 int kiln_native_signature_parse(const char *text, kiln_native_signature *signature,
                                 kiln_error *err)
 {
-    parser p = {text, text, signature, err};
     memset(signature, 0, sizeof(*signature));
+    parser p = {text, text, signature, err};
     int rc = parse_type(&p, RESULT, 0);
     rc = rc < 0 ? rc : expect(&p, '(', "after the result's type");
     rc = rc < 0 ? rc : parse_list(&p, PARAM, ')', 0, &signature->params);

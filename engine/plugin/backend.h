@@ -59,8 +59,8 @@ bool kiln_backend_keeps_state(const kiln_backend *backend);
 /* The first that it says, "python" where it says any; borrowed. */
 const char *kiln_backend_language(const kiln_backend *backend);
 bool kiln_backend_speaks(const kiln_backend *backend, const char *language);
-/* The functions that its plugin exports, ended by a NULL name, or NULL; *path is the object that
- * has them. Borrowed. */
+/* The functions that its plugin exports, ended by a NULL name, or NULL; *path is the object
+ * that has them. Borrowed. */
 const kiln_function *kiln_backend_functions(const kiln_backend *backend, const char **path);
 /* Starts the worker process that its sessions are forked from, if it has one, so
  * that it warms up before the first session. */
