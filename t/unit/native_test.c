@@ -72,8 +72,9 @@ static void signatures_refused(void **state)
     }
     /* No list is without an end. */
     char many[2048] = "void(";
+    size_t length = strlen(many);
     for (int i = 0; i < 100; i++) {
-        strcat(many, "int8,");
+        length += (size_t)snprintf(many + length, sizeof(many) - length, "int8,");
     }
     kiln_native_signature signature;
     kiln_error err = KILN_ERROR_INIT;
