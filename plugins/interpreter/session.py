@@ -24,6 +24,7 @@ import builtins as _builtins
 import io
 import os
 import sys
+from _frozen_importlib import ModuleSpec as _ModuleSpec
 from _imp import _fix_co_filename
 
 DISPLAY, RESULT, ERROR, UPDATE, CLEAR = 2, 3, 4, 5, 6
@@ -647,7 +648,7 @@ def preload():
     _fill_namespaces()
     imports = part("imports")
     imports.install()
-    _offer_engine()
+    sys.meta_path.append(_Offer)
     names = (channel.option("preload") or "").replace(",", " ").split()
     gc = __import__("gc")
     if names:
@@ -657,20 +658,24 @@ def preload():
     gc.freeze()
 
 
-def _offer_engine():
-    """`kiln`, a module of the code's, by which it reaches the engine."""
-    module = type(sys)("kiln", "What the engine offers to code: native.")
-    module.__path__ = []
+class _Offer:
+    """Finds `kiln`, by which code reaches the engine, after all else: a file of that name is
+    the code's own."""
 
-    def lookup(name):
-        if name != "native":
-            raise AttributeError("module 'kiln' has no attribute %r" % name)
-        native = part("native").make_module()
-        module.native = _sys_modules["kiln.native"] = native
-        return native
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        ours = name == "kiln" or (name == "kiln.native" and getattr(
+            getattr(_sys_modules.get("kiln"), "__spec__", None), "loader", None) is cls)
+        return _ModuleSpec(name, cls, is_package=name == "kiln") if ours else None
 
-    module.__getattr__ = lookup
-    _sys_modules["kiln"] = module
+    @staticmethod
+    def create_module(spec):
+        return part("native").make_module() if spec.name == "kiln.native" else None
+
+    @staticmethod
+    def exec_module(module):
+        if module.__name__ == "kiln":
+            module.__doc__ = "What the engine offers to code: native."
 
 
 def branched():
