@@ -73,13 +73,13 @@ local before = tap.snapshot()
 tap.run { "true" }
 tap.same(tap.leaks(before), {}, "a clean run leaves nothing")
 tap.run { "sh", "-c", "setsid sleep 50 >/dev/null 2>&1 </dev/null & exit 0" }
-tap.like(table.concat(tap.leaks(before, 0.2)), "process %d+ %(", "a daemon is a leak")
+tap.like(table.concat(tap.leaks(before, nil, 0.2)), "process %d+ %(", "a daemon is a leak")
 for pid in pairs(tap.snapshot().process) do C.kill(pid, posix.SIGKILL) end
 tap.same(tap.leaks(before), {}, "and none once it is dead and reaped")
 tap.run { "sh", "-c", "mkdir -p $XDG_RUNTIME_DIR/kiln/s && : >$XDG_RUNTIME_DIR/kiln/s/f" }
-tap.like(table.concat(tap.leaks(before, 0)), "file .*/run/kiln/s/f", "a file in the state is one")
+tap.like(table.concat(tap.leaks(before, nil, 0)), "file .*/run/kiln/s/f", "a file in the state is one")
 tap.run { "sh", "-c", "rm -r $XDG_RUNTIME_DIR/kiln; : >$TMPDIR/x" }
-tap.like(table.concat(tap.leaks(before, 0)), "file .*/tmp/x", "a file in TMPDIR is one")
+tap.like(table.concat(tap.leaks(before, nil, 0)), "file .*/tmp/x", "a file in TMPDIR is one")
 tap.run { "sh", "-c", "rm $TMPDIR/x" }
 
 local made = script([[
