@@ -300,7 +300,7 @@ tap.is(ok and result.decisions[1] and result.decisions[1].policy .. " " .. resul
   "watch zlib.crc32 6000", "past the chain's on_call")
 
 local notebook = write("n.ipynb", require("attack").notebook("python", { native.hanging, native.after }))
-argv = words("run", "--json", "-b", "interpreter", "--keep-going", "--timeout", "3s")
+argv = words("run", "--json", "-b", "interpreter", "--keep-going", "--timeout", "3s", "-o", dir .. "/out")
 argv[#argv + 1] = notebook
 run = tap.run(argv)
 ok, result = pcall(json.decode, run.out)
