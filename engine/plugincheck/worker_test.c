@@ -49,6 +49,22 @@ static int worker_call(const void *data, size_t length, const char **reply,
     return -EPERM;
 }
 
+static void worker_display(uint32_t type, const char *mime, const char *text, size_t length)
+{
+    (void)mime, (void)text, (void)length;
+    worker_events += type == KILN_EVENT_DISPLAY || type == KILN_EVENT_RESULT;
+}
+static void worker_error(const char *name, const char *value, const char *traceback)
+{
+    (void)traceback;
+    worker_events += name != NULL && value != NULL;
+}
+static const char *worker_argument(const char *name)
+{
+    (void)name;
+    return NULL; /* nothing is asked */
+}
+
 check_verdict check_worker_half(check_subject *subject)
 {
     static const kiln_worker_host host = {.size = sizeof(host),
@@ -57,7 +73,10 @@ check_verdict check_worker_half(check_subject *subject)
                                           .log = worker_log,
                                           .owned = worker_owned,
                                           .interrupted = worker_interrupted,
-                                          .call = worker_call};
+                                          .call = worker_call,
+                                          .display = worker_display,
+                                          .error = worker_error,
+                                          .argument = worker_argument};
     static const char *const none[] = {NULL};
     const kiln_plugin *plugin = &subject->loaded->plugin;
     const char *error = NULL;

@@ -439,10 +439,12 @@ static int answer(const kiln_worker *worker, const kiln_frame *frame)
     struct rlimit memory = hold_memory();
     const char *said = NULL;
     kiln_guest_enter((uint32_t)id);
+    kiln_guest_asked(arguments);
     int rc = worker->query != NULL ? worker->query(name, text, strlen(text), &said) : -ENOTSUP;
     if (!kiln_guest_owned()) {
         _exit(0);
     }
+    kiln_guest_asked(NULL);
     kiln_guest_leave();
     setrlimit(RLIMIT_AS, &memory);
     auto_buffer kiln_buffer reply = KILN_BUFFER_INIT;

@@ -70,4 +70,12 @@ void kiln_guest_emit(const kiln_event *event);
 /* kiln_worker_host.call, likewise. */
 int kiln_guest_call(const void *data, size_t length, const char **reply, size_t *reply_length);
 
+/* ---- guest_text.c: kiln_worker_host.display, .error and .argument */
+
+void kiln_guest_display(uint32_t type, const char *mime, const char *text, size_t length);
+void kiln_guest_error(const char *name, const char *value, const char *traceback);
+const char *kiln_guest_argument(const char *name);
+/* The query that is answered from now on, a JSON object, borrowed; NULL: none. */
+void kiln_guest_asked(struct json_t *arguments);
+
 #endif

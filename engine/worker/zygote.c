@@ -55,6 +55,9 @@ static const kiln_worker_host worker_host = {
     .owned = kiln_guest_owned,
     .interrupted = kiln_guest_interrupted,
     .call = kiln_guest_call,
+    .display = kiln_guest_display,
+    .error = kiln_guest_error,
+    .argument = kiln_guest_argument,
 };
 
 static void reset_signals(void)

@@ -35,7 +35,7 @@ extern "C" {
 /* The engine loads a plugin whose major equals its own and whose minor is not
  * newer. Minor grows when a struct grows or a constant is added. */
 #define KILN_ABI_MAJOR 1
-#define KILN_ABI_MINOR 2
+#define KILN_ABI_MINOR 3
 
 /* ------------------------------------------------------------------ results */
 
@@ -404,6 +404,18 @@ typedef struct kiln_worker_host {
      * [false, NAME, TEXT]. 0; -EINTR: a signal came first, call with NULL to wait on, or give
      * it up; -EPERM: no cell runs, or not here; -E2BIG, -ENOMEM. */
     int (*call)(const void *data, size_t length, const char **reply, size_t *reply_length);
+
+    /* since 1.3: what is JSON elsewhere, for a worker that has none. In what is given each
+     * byte that is not UTF-8 becomes U+FFFD. */
+
+    /* Emits a KILN_EVENT_DISPLAY or _RESULT of one MIME type, which is text's. */
+    void (*display)(uint32_t type, const char *mime, const char *text, size_t length);
+    /* Emits a KILN_EVENT_ERROR. `value` counts to the end of its first line; `traceback` is
+     * any number of lines, or NULL. */
+    void (*error)(const char *name, const char *value, const char *traceback);
+    /* In a query: one of its arguments, a text or a number in decimal digits, valid until it
+     * returns. NULL: there is none of that name, or of another type. */
+    const char *(*argument)(const char *name);
 } kiln_worker_host;
 
 typedef struct kiln_worker {
