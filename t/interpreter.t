@@ -65,6 +65,10 @@ local r = run("-c", "print('a')\ndisplay({'k': 1})\n[1, 2]")
 tap.is(texts(r), "{'k': 1}|[1, 2]", "displays and the value")
 tap.is(r.outputs[1].text, "a\n", "after what was printed before")
 
+r = run("-c", "import inspect; str(inspect.signature(print)), print.__self__")
+tap.is(texts(r), [[("(*args, sep=' ', end='\\n', file=None, flush=False)",]] .. "\n <module 'builtins' (built-in)>)",
+  "print is Python's to whoever looks at it")
+
 r = run("-c", "import os; os.write(1, b'raw\\n'); os.system('echo sub; echo bad >&2'); print('p')")
 tap.contains(r.stdout, "raw\n", "bytes written past sys.stdout")
 tap.contains(r.stdout, "sub\n", "output of programs")

@@ -105,6 +105,13 @@ same(run("%%python3\nprint(1 + 1)").out, "2\n", "%%python3")
 same(run("!echo in | cat; read x; echo \"[$x]\"").out, "in\n[]\n", "a command has no input")
 ok(run("!seq 100000").out.endswith("99999\n100000\n"), "long output of a command")
 
+# ---- tracebacks
+run("%%time\ndef broken():\n    return 1/0")
+r = run("%time 1 +\\\n 2")
+r = run("%time broken()")
+ok("    %time broken()" in r.trace and "    return 1/0\n           ~^~" in r.trace,
+   "what a magic has run keeps its lines", r.trace)
+
 # ---- time
 r = run("%%time\nx = 5\nx * 2")
 ok(r.text == "10" and "CPU times: user" in r.out and "Wall time: " in r.out, "%%time", r.out)

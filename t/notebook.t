@@ -70,6 +70,25 @@ tap.is(report.results[1].cell_id, "one", "with its id")
 tap.is(report.results[4].stdout, "1\n", "the session's state is kept over a failure")
 valid("out/n.ipynb")
 
+notebook("updates.ipynb", [[{"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": [
+ {"cell_type": "code", "metadata": {}, "source": "h = display('a', display_id='i'); display('b', display_id='i');", "outputs": [], "execution_count": null},
+ {"cell_type": "markdown", "metadata": {}, "source": ""},
+ {"cell_type": "code", "metadata": {}, "source": "update_display('c', display_id='i', metadata={'m': 1}); print('x'); display('d', display_id='i');", "outputs": [], "execution_count": null},
+ {"cell_type": "code", "metadata": {}, "source": "h.update('e'); update_display('f', display_id='unknown')", "outputs": [], "execution_count": null}]}]])
+tap.is(run("updates.ipynb").code, 0, "displays that later cells update")
+valid("updates.executed.ipynb")
+local updated = json.decode(read("updates.executed.ipynb")).cells
+local function shows(cell)
+  local texts = {}
+  for _, output in ipairs(updated[cell].outputs) do
+    texts[#texts + 1] = output.data and output.data["text/plain"][1] or output.text[1]
+  end
+  return table.concat(texts, " ")
+end
+tap.is(shows(1), "'e' 'e'", "each display of the id shows the last")
+tap.is(shows(3), "x\n 'e'", "also the later one, and the update is not shown where it was made")
+tap.is(shows(4), "'f'", "but one of no display is")
+
 notebook("old.ipynb", [[{"nbformat": 4, "nbformat_minor": 2, "metadata": {}, "cells": [
  {"cell_type": "code", "metadata": {}, "source": "1", "outputs": [], "execution_count": null}]}]])
 tap.is(run("old.ipynb").code, 0, "an older minor version")

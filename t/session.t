@@ -90,6 +90,11 @@ same(r.error["traceback"],
 r = run("f(0)")
 ok("Cell In[%d]" % (run.count - 1) in r.trace and "return 1/x" in r.trace,
    "a frame of an earlier cell has its line", r.trace)
+r = run("1/0")
+same(r.error["traceback"][2:4], ["    1/0", "    ~^~"], "the marks beneath a cell's last line")
+r = run("def g(x):\n    return 1/x")
+same(run("g(0)").error["traceback"][-3:-1], ["    return 1/x", "           ~^~"],
+     "and beneath one of an earlier cell")
 r = run("1 +* 2")
 ok(r.error["name"] == "SyntaxError" and "session.py" not in r.trace
    and "Traceback" not in r.trace and "1 +* 2" in r.trace, "a syntax error", r.trace)

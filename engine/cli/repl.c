@@ -158,26 +158,32 @@ void kiln_repl_say(kiln_repl *repl, const char *format, ...)
     }
 }
 
-json_t *kiln_repl_notebook(kiln_repl *repl)
+/* What the table has for the session in use; `made` (stolen) where it has nothing yet. */
+static json_t *of_session(const kiln_repl *repl, json_t *table, json_t *made)
 {
     const char *id = kiln_session_id(repl->session);
-    json_t *cells = json_object_get(repl->notebooks, id);
-    if (cells == NULL) {
-        cells = json_array();
-        json_object_set_new(repl->notebooks, id, cells);
+    json_t *its = json_object_get(table, id);
+    if (its != NULL) {
+        json_decref(made);
+        return its;
     }
-    return cells;
+    json_object_set_new(table, id, made);
+    return made;
+}
+
+json_t *kiln_repl_notebook(kiln_repl *repl)
+{
+    return of_session(repl, repl->notebooks, json_array());
+}
+
+json_t *kiln_repl_displays(kiln_repl *repl)
+{
+    return of_session(repl, repl->displays, json_object());
 }
 
 json_t *kiln_repl_given(kiln_repl *repl)
 {
-    const char *id = kiln_session_id(repl->session);
-    json_t *names = json_object_get(repl->given, id);
-    if (names == NULL) {
-        names = json_object();
-        json_object_set_new(repl->given, id, names);
-    }
-    return names;
+    return of_session(repl, repl->given, json_object());
 }
 
 int kiln_repl_switch(kiln_repl *repl, const char *id, kiln_error *err)
@@ -190,6 +196,7 @@ int kiln_repl_switch(kiln_repl *repl, const char *id, kiln_error *err)
         }
         kiln_session_hold(session, true);     /* until it is closed: idle life is not for us */
         json_object_del(repl->notebooks, id); /* of one that was closed meanwhile */
+        json_object_del(repl->displays, id);
         json_object_del(repl->given, id);
     }
     if (repl->session != session) {
@@ -440,6 +447,7 @@ static int run(int argc, char **argv)
     kiln_repl repl = {.options = &options,
                       .folder_fd = -1,
                       .notebooks = json_object(),
+                      .displays = json_object(),
                       .given = json_object()};
     kiln_config *config;
     char **words = NULL;
@@ -457,6 +465,7 @@ static int run(int argc, char **argv)
                      : run_with(&repl, config);
     }
     json_decref(repl.notebooks);
+    json_decref(repl.displays);
     json_decref(repl.given);
     free(options.set);
     kiln_bundle_words_free(words);

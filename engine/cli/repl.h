@@ -49,6 +49,7 @@ struct kiln_repl {
     kiln_session *session; /* held */
     bool forking;          /* a branch of it is being made */
     json_t *notebooks;     /* id -> [cell]: what :save writes */
+    json_t *displays;      /* id -> what kiln_ipynb_fill keeps of it */
     json_t *given;         /* id -> {name}: files that no cell of the notebook made */
     const char *language;
     kiln_terminal terminal;
@@ -102,8 +103,9 @@ void kiln_repl_say(kiln_repl *repl, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* Makes the session with this id the one that is used; opens it when there is none. */
 int kiln_repl_switch(kiln_repl *repl, const char *id, kiln_error *err);
-/* The notebook of the session; borrowed. */
+/* The notebook of the session, and where it shows what; borrowed. */
 json_t *kiln_repl_notebook(kiln_repl *repl);
+json_t *kiln_repl_displays(kiln_repl *repl);
 /* Names of the session's files that no cell made; borrowed. */
 json_t *kiln_repl_given(kiln_repl *repl);
 

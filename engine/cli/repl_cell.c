@@ -97,9 +97,11 @@ static void remember(kiln_repl *repl, const kiln_result *result)
     kiln_error err = KILN_ERROR_INIT;
     char id[32];
     snprintf(id, sizeof(id), "cell-%zu", json_array_size(cells) + 1);
-    kiln_ipynb_cell cell = {.json = json_pack("{s:s, s:s, s:{}, s:s}", "cell_type", "code",
+    kiln_ipynb_cell cell = {.index = json_array_size(cells),
+                            .json = json_pack("{s:s, s:s, s:{}, s:s}", "cell_type", "code",
                                               "id", id, "metadata", "source", repl->source)};
-    if (cell.json == NULL || kiln_ipynb_fill(&cell, result, &err) < 0 ||
+    if (cell.json == NULL ||
+        kiln_ipynb_fill(&cell, cells, kiln_repl_displays(repl), result, &err) < 0 ||
         json_array_append(cells, cell.json) < 0) {
         kiln_terminal_note(&repl->terminal, "out of memory: :save will lack this cell");
     }

@@ -129,7 +129,8 @@ static void on_forked(void *user, kiln_session *session, const kiln_error *err)
         kiln_repl_next(repl);
         return;
     }
-    auto_json json_t *cells = json_copy(kiln_repl_notebook(repl));
+    auto_json json_t *cells = json_deep_copy(kiln_repl_notebook(repl));
+    auto_json json_t *displays = json_deep_copy(kiln_repl_displays(repl));
     auto_json json_t *given = json_copy(kiln_repl_given(repl));
     auto_free char *from = strdup(kiln_session_id(repl->session));
     if (kiln_repl_switch(repl, kiln_session_id(session), &failed) < 0) {
@@ -137,6 +138,7 @@ static void on_forked(void *user, kiln_session *session, const kiln_error *err)
     } else {
         kiln_session_hold(session, true);
         json_object_set(repl->notebooks, kiln_session_id(session), cells);
+        json_object_set(repl->displays, kiln_session_id(session), displays);
         json_object_set(repl->given, kiln_session_id(session), given);
         kiln_repl_say(repl, "session %s goes on from where %s is, and is used now\n",
                       kiln_session_id(session), from);
@@ -180,6 +182,7 @@ static bool run_close(kiln_repl *repl, char **words, int count)
                            kiln_session_id(session));
     } else {
         json_object_del(repl->notebooks, words[0]);
+        json_object_del(repl->displays, words[0]);
         json_object_del(repl->given, words[0]);
         kiln_session_close(session);
         kiln_repl_say(repl, "closed session %s\n", words[0]);

@@ -33,6 +33,12 @@ static void note_failure(progress *p, int status, const char *outcome)
     p->stop = p->stop || !p->runner->options->keep_going;
 }
 
+static int fill(progress *p, kiln_ipynb_cell *cell, const kiln_result *result, kiln_error *err)
+{
+    return kiln_ipynb_fill(cell, json_object_get(p->notebook->root, "cells"),
+                           p->notebook->displays, result, err);
+}
+
 /* An input that was refused before it became an execution: shown in its cell like any
  * other failure. */
 static int note_refused(progress *p, kiln_ipynb_cell *cell, const char *why, kiln_error *err)
@@ -43,7 +49,7 @@ static int note_refused(progress *p, kiln_ipynb_cell *cell, const char *why, kil
         rc = kiln_request_set_string(&result->cell_id, cell->id);
         rc = rc < 0 ? rc : kiln_request_set_string(&result->language, p->language);
         rc = rc < 0 ? rc : kiln_result_add_error(result, "user", "InvalidInput", why, NULL);
-        rc = rc < 0 ? rc : kiln_ipynb_fill(cell, result, err);
+        rc = rc < 0 ? rc : fill(p, cell, result, err);
         if (rc == 0 && p->results != NULL) {
             rc = json_array_append_new(p->results, kiln_result_to_json(result));
         }
@@ -62,7 +68,7 @@ static int take_result(progress *p, kiln_ipynb_cell *cell, kiln_error *err)
     kiln_runner *runner = p->runner;
     const kiln_result *result = runner->result;
     bool expected = cell->raises_exception && result->status == KILN_STATUS_ERROR;
-    int rc = kiln_ipynb_fill(cell, result, err);
+    int rc = fill(p, cell, result, err);
     if (rc < 0) {
         return rc;
     }

@@ -184,11 +184,14 @@ static const char *display_id(const json_t *json)
     return json_string_value(json_object_get(json_object_get(json, "transient"), "display_id"));
 }
 
-static json_t *make_output(const char *type, const json_t *json)
+static json_t *make_output(const char *type, const json_t *json, bool update)
 {
     json_t *metadata = json_object_get(json, "metadata");
-    return json_pack("{s:s, s:O, s:o}", "type", type, "data", json_object_get(json, "data"),
-                     "metadata", metadata != NULL ? json_incref(metadata) : json_object());
+    const char *id = display_id(json);
+    return json_pack("{s:s, s:O, s:o, s:s*, s:o*}", "type", type, "data",
+                     json_object_get(json, "data"), "metadata",
+                     metadata != NULL ? json_incref(metadata) : json_object(), "display_id", id,
+                     "update", id != NULL && update ? json_true() : NULL);
 }
 
 /* False: the budget is used up and the bytes are counted. */
@@ -220,13 +223,13 @@ static int remember_display(kiln_output_log *log, const char *id, json_t *output
     return 0;
 }
 
-static int add_display(kiln_output_log *log, const char *type, const json_t *json,
+static int add_display(kiln_output_log *log, const char *type, const json_t *json, bool update,
                        size_t length)
 {
     if (!take_display_room(log, length)) {
         return 0;
     }
-    json_t *output = make_output(type, json);
+    json_t *output = make_output(type, json, update);
     if (output == NULL || json_array_append_new(log->result->outputs, output) < 0) {
         return -ENOMEM;
     }
@@ -234,7 +237,8 @@ static int add_display(kiln_output_log *log, const char *type, const json_t *jso
     return id != NULL ? remember_display(log, id, output) : 0;
 }
 
-/* Every display of that id in this execution shows the new data, as in Jupyter. */
+/* Every display of that id in this execution shows the new data, as in Jupyter. Where there is
+ * none, that of an earlier execution may be meant: the output says so. */
 static int update_display(kiln_output_log *log, const json_t *json, size_t length)
 {
     const char *id = display_id(json);
@@ -253,7 +257,7 @@ static int update_display(kiln_output_log *log, const json_t *json, size_t lengt
             json_object_set(log->displays[i].output, "metadata", metadata);
         }
     }
-    return found ? 0 : add_display(log, "display_data", json, length);
+    return found ? 0 : add_display(log, "display_data", json, true, length);
 }
 
 static int add_error(kiln_output_log *log, const json_t *json, size_t length, kiln_error *err)
@@ -333,9 +337,9 @@ int kiln_output_log_event(kiln_output_log *log, const kiln_event *event, kiln_er
     end_open_stream(log);
     switch (event->type) {
     case KILN_EVENT_DISPLAY:
-        return add_display(log, "display_data", json, event->length);
+        return add_display(log, "display_data", json, false, event->length);
     case KILN_EVENT_RESULT:
-        return add_display(log, "execute_result", json, event->length);
+        return add_display(log, "execute_result", json, false, event->length);
     case KILN_EVENT_UPDATE:
         return update_display(log, json, event->length);
     case KILN_EVENT_ERROR:

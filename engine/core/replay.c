@@ -31,6 +31,27 @@ static void replay_stream(const kiln_execute_options *options, const json_t *out
     }
 }
 
+static void replay_json(const kiln_execute_options *options, kiln_event_type type,
+                        const json_t *output)
+{
+    json_t *json = json_copy((json_t *)(uintptr_t)output);
+    json_t *id = json_object_get(output, "display_id");
+    if (id != NULL) {
+        json_object_set_new(json, "transient", json_pack("{s:O}", "display_id", id));
+    }
+    char *text = json_dumps(json, JSON_COMPACT);
+    if (text != NULL) {
+        const kiln_event event = {
+            .size = sizeof(event),
+            .type = json_is_true(json_object_get(output, "update")) ? KILN_EVENT_UPDATE : type,
+            .data = text,
+            .length = strlen(text)};
+        options->on_event(options->user, &event);
+    }
+    free(text);
+    json_decref(json);
+}
+
 static void replay_output(const kiln_execute_options *options, const json_t *output)
 {
     const char *type = json_string_value(json_object_get(output, "type"));
@@ -42,15 +63,8 @@ static void replay_output(const kiln_execute_options *options, const json_t *out
             replay_stream(options, output);
             return;
         }
-        char *text = json_dumps(output, JSON_COMPACT);
-        if (text != NULL) {
-            const kiln_event event = {.size = sizeof(event),
-                                      .type = kinds[i].event,
-                                      .data = text,
-                                      .length = strlen(text)};
-            options->on_event(options->user, &event);
-        }
-        free(text);
+        replay_json(options, kinds[i].event, output);
+        return;
     }
 }
 

@@ -34,6 +34,7 @@ typedef struct kiln_ipynb {
     const char *file_extension; /* of language_info, or NULL */
     kiln_ipynb_cell *cells;     /* the code cells, in order */
     size_t count;
+    json_t *displays; /* see kiln_ipynb_fill */
 } kiln_ipynb;
 
 /* `name` is for errors. Links are followed; only a regular file is read. -EINVAL: not JSON,
@@ -49,9 +50,12 @@ bool kiln_ipynb_runnable(const kiln_ipynb_cell *cell);
  * skip-execution: a stale output must not look like one of this run. Gives ids to cells
  * that lack one, where the minor version wants them. */
 int kiln_ipynb_clear(kiln_ipynb *notebook, kiln_error *err);
-/* The result's outputs as nbformat has them, what was dropped or went wrong included. */
-int kiln_ipynb_fill(kiln_ipynb_cell *cell, const kiln_result *result, kiln_error *err);
-/* New reference: the outputs array alone. NULL: out of memory. */
+/* The result's outputs as nbformat has them, what was dropped or went wrong included. What
+ * updates the display of an earlier cell of `cells` goes there; `displays`, an object that is
+ * empty at first, keeps where those are that have a display_id: {id: [[cell, output]]}. */
+int kiln_ipynb_fill(kiln_ipynb_cell *cell, json_t *cells, json_t *displays,
+                    const kiln_result *result, kiln_error *err);
+/* New reference: the outputs array alone, all in it. NULL: out of memory. */
 json_t *kiln_ipynb_outputs(const kiln_result *result);
 
 /* As nbformat writes it: one space of indent, UTF-8, a newline at the end. Under a name of

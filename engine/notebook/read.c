@@ -30,6 +30,7 @@ void kiln_ipynb_free(kiln_ipynb *notebook)
         free(notebook->cells[i].source);
     }
     free(notebook->cells);
+    json_decref(notebook->displays);
     json_decref(notebook->root);
     free(notebook);
 }
@@ -175,7 +176,8 @@ int kiln_ipynb_parse(const char *name, const char *text, size_t length, kiln_ipy
                               name);
     }
     made->cells = calloc(json_array_size(cells) + 1, sizeof(*made->cells));
-    if (made->cells == NULL) {
+    made->displays = json_object();
+    if (made->cells == NULL || made->displays == NULL) {
         return kiln_error_set(err, -ENOMEM, "%s: out of memory", name);
     }
     const json_t *metadata = json_object_get(made->root, "metadata");

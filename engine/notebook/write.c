@@ -172,7 +172,43 @@ static int append_dropped(json_t *outputs, const char *what, uint64_t bytes)
     return json_array_append_new(outputs, stream_output("stderr", line, (size_t)length));
 }
 
-json_t *kiln_ipynb_outputs(const kiln_result *result)
+/* Whether an earlier cell shows something under that id; then it shows this. */
+static bool update_earlier(const json_t *cells, const json_t *places, json_t *mapped)
+{
+    bool found = false;
+    size_t i;
+    json_t *place;
+    json_array_foreach(places, i, place)
+    {
+        const json_t *cell =
+            json_array_get(cells, (size_t)json_integer_value(json_array_get(place, 0)));
+        json_t *shown = json_array_get(json_object_get(cell, "outputs"),
+                                       (size_t)json_integer_value(json_array_get(place, 1)));
+        if (json_object_get(shown, "data") != NULL) {
+            found = true;
+            json_object_set(shown, "data", json_object_get(mapped, "data"));
+            json_object_set(shown, "metadata", json_object_get(mapped, "metadata"));
+        }
+    }
+    return found;
+}
+
+static int note_place(json_t *displays, const char *id, size_t cell, size_t output)
+{
+    json_t *places = json_object_get(displays, id);
+    if (places == NULL) {
+        places = json_array();
+        if (json_object_set_new(displays, id, places) < 0) {
+            return -ENOMEM;
+        }
+    }
+    return json_array_append_new(places,
+                                 json_pack("[I, I]", (json_int_t)cell, (json_int_t)output));
+}
+
+/* Of the cell at `index`. `displays` may be NULL. */
+static json_t *outputs_of(const kiln_result *result, size_t index, const json_t *cells,
+                          json_t *displays)
 {
     auto_json json_t *outputs = json_array();
     bool has_error = false;
@@ -181,6 +217,18 @@ json_t *kiln_ipynb_outputs(const kiln_result *result)
     json_array_foreach(result->outputs, i, output)
     {
         json_t *mapped = map_output(output, result);
+        const char *id = json_string_value(json_object_get(output, "display_id"));
+        if (displays != NULL && id != NULL) {
+            if (json_is_true(json_object_get(output, "update")) &&
+                update_earlier(cells, json_object_get(displays, id), mapped)) {
+                json_decref(mapped);
+                continue;
+            }
+            if (note_place(displays, id, index, json_array_size(outputs)) < 0) {
+                json_decref(mapped);
+                return NULL;
+            }
+        }
         if (json_is_null(mapped)) {
             continue;
         }
@@ -201,18 +249,25 @@ json_t *kiln_ipynb_outputs(const kiln_result *result)
     return kiln_steal(outputs);
 }
 
+json_t *kiln_ipynb_outputs(const kiln_result *result)
+{
+    return outputs_of(result, 0, NULL, NULL);
+}
+
 static bool has_run(kiln_status status)
 {
     return status != KILN_STATUS_DENIED && status != KILN_STATUS_SKIPPED &&
            status != KILN_STATUS_UNAVAILABLE;
 }
 
-int kiln_ipynb_fill(kiln_ipynb_cell *cell, const kiln_result *result, kiln_error *err)
+int kiln_ipynb_fill(kiln_ipynb_cell *cell, json_t *cells, json_t *displays,
+                    const kiln_result *result, kiln_error *err)
 {
     json_t *count = has_run(result->status) ? json_integer((json_int_t)result->execution_count)
                                             : json_null();
     if (json_object_set_new(cell->json, "execution_count", count) < 0 ||
-        json_object_set_new(cell->json, "outputs", kiln_ipynb_outputs(result)) < 0) {
+        json_object_set_new(cell->json, "outputs",
+                            outputs_of(result, cell->index, cells, displays)) < 0) {
         return kiln_error_set(err, -ENOMEM, "notebook: cell %zu: out of memory", cell->index);
     }
     return 0;

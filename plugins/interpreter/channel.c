@@ -238,6 +238,7 @@ out:
 }
 
 PyDoc_STRVAR(print_doc,
+             "print($module, /, *args, sep=' ', end='\\n', file=None, flush=False)\n--\n\n"
              "Prints the values to a stream, or to sys.stdout by default.\n\n"
              "  sep\n    string inserted between values, default a space.\n"
              "  end\n    string appended after the last value, default a newline.\n"
@@ -262,7 +263,9 @@ static PyObject *channel_print_to(PyObject *self, PyObject *type)
     PyObject *module = PyUnicode_FromString("builtins");
     if (!module)
         return NULL;
-    PyObject *function = PyCFunction_NewEx(&print_method, NULL, module);
+    /* Bound to its module, as the one that it stands for: inspect.signature looks there. */
+    PyObject *function =
+        PyCFunction_NewEx(&print_method, PyImport_AddModule("builtins"), module);
     Py_DECREF(module);
     return function;
 }

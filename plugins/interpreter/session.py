@@ -237,6 +237,16 @@ def file_name(count):
     return "Cell In[%d]" % count
 
 
+def keep_source(filename, source):
+    """Lets tracebacks, and inspect, find the lines of what is run under that name."""
+    if source[-1:] != "\n":
+        source += "\n"  # without it traceback's marks are one column off
+    sources[filename] = source
+    cache = getattr(_sys_modules.get("linecache"), "cache", None)
+    if type(cache) is dict:
+        cache[filename] = (len(source), None, source.splitlines(True), filename)
+
+
 def _ends_quietly(source, last):
     """Whether a `;` follows the last expression, which keeps its value unshown."""
     lines = source.splitlines()[last.end_lineno - 1:]
@@ -482,10 +492,7 @@ def _prepare(source, count, filename, stdin, arguments, env):
         history.append(source)
         if "_i" in source:
             part("history").bind(source)
-    sources[filename] = source
-    cache = getattr(_sys_modules.get("linecache"), "cache", None)
-    if type(cache) is dict:
-        cache[filename] = (len(source), None, source.splitlines(True), filename)
+    keep_source(filename, source)
 
 
 def _keep_reserve():

@@ -14,10 +14,22 @@ def namespace():
     return session._main.__dict__
 
 
-def run_code(source, filename="<magic>", show=None):
+def _magic_file(source):
+    """A name of its own for what a magic runs: the functions that it makes outlive it, and
+    tracebacks are to show their lines."""
+    first = name = "<magic of In[%d]>" % session._count
+    number = 1
+    while session.sources.get(name, source).rstrip("\n") != source.rstrip("\n"):
+        number += 1
+        name = "%s:%d>" % (first[:-1], number)
+    return name
+
+
+def run_code(source, filename=None, show=None):
     """Runs statements; the value of a last expression, or None when `show` took it."""
+    filename = filename or _magic_file(source)
     cell = session.compile_cell(source, filename)
-    session.sources[filename] = source
+    session.keep_source(filename, source)
     if cell.body is not None:
         value = eval(cell.body, namespace())
         if cell.body.co_flags & session._COROUTINE:

@@ -24,7 +24,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         __builtin_trap();
     }
     for (size_t i = 0; i < notebook->count; i++) {
-        if (kiln_ipynb_fill(&notebook->cells[i], result, &err) < 0) {
+        if (kiln_ipynb_fill(&notebook->cells[i], json_object_get(notebook->root, "cells"),
+                            notebook->displays, result, &err) < 0) {
             __builtin_trap();
         }
     }

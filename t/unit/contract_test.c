@@ -320,6 +320,16 @@ static void displays_are_checked_updated_cleared(void **state)
         json_string_value(json_object_get(
             json_object_get(json_array_get(result->outputs, 0), "data"), "text/plain")),
         "2");
+    assert_false(
+        json_boolean_value(json_object_get(json_array_get(result->outputs, 0), "update")));
+    assert_int_equal(
+        event(log, KILN_EVENT_UPDATE,
+              "{\"data\":{\"text/plain\":\"3\"},\"transient\":{\"display_id\":\"e\"}}"),
+        0); /* of an earlier execution */
+    assert_true(
+        json_boolean_value(json_object_get(json_array_get(result->outputs, 1), "update")));
+    assert_string_equal(text_at(result, 1, "display_id"), "e");
+    json_array_remove(result->outputs, 1);
     assert_int_equal(event(log, KILN_EVENT_CLEAR, "{\"wait\":true}"), 0);
     assert_int_equal(json_array_size(result->outputs), 1);
     stream(log, KILN_STDOUT, "new");

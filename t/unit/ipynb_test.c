@@ -264,11 +264,11 @@ static void clears_and_fills(void **state)
     assert_string_equal(json_string_value(json_object_get(first, "id")), "cell-0-2");
     assert_int_equal(json_array_size(json_object_get(n->cells[1].json, "outputs")), 1);
     kiln_result *ran = result_of("{\"status\":\"ok\",\"execution_count\":4,\"outputs\":[]}");
-    assert_int_equal(kiln_ipynb_fill(&n->cells[0], ran, &err), 0);
+    assert_int_equal(kiln_ipynb_fill(&n->cells[0], NULL, NULL, ran, &err), 0);
     assert_int_equal(json_integer_value(json_object_get(first, "execution_count")), 4);
     kiln_result_unref(ran);
     kiln_result *denied = result_of("{\"status\":\"denied\",\"execution_count\":4}");
-    assert_int_equal(kiln_ipynb_fill(&n->cells[0], denied, &err), 0);
+    assert_int_equal(kiln_ipynb_fill(&n->cells[0], NULL, NULL, denied, &err), 0);
     assert_true(json_is_null(json_object_get(first, "execution_count")));
     assert_int_equal(json_array_size(json_object_get(first, "outputs")), 1);
     kiln_result_unref(denied);
