@@ -19,13 +19,14 @@ typedef struct backend {
     const kiln_guests *guests;
     const kiln_runtimes *runtimes;
     struct settings settings;
-    char owner[160];       /* the label by which our containers are known */
-    struct http *requests; /* in flight, all of them */
-    struct box *boxes;     /* all containers, those being removed included */
-    struct image *images;  /* that were asked for */
-    struct events *events; /* what happens to our containers from outside; or NULL */
-    struct pool *pools;    /* one an image */
-    kiln_timer *filling;   /* the pool, as soon as the loop runs */
+    char owner[160];            /* the label by which our containers are known */
+    struct http *requests;      /* in flight, all of them */
+    struct box *boxes;          /* all containers, those being removed included */
+    struct image *images;       /* that were asked for */
+    struct leftover *leftovers; /* being looked for, or removed */
+    struct events *events;      /* what happens to our containers from outside; or NULL */
+    struct pool *pools;         /* one an image */
+    kiln_timer *filling;        /* the pool, as soon as the loop runs */
     engine_kind kind;
     bool archive; /* files go by the archive API, as is set or was found to be needed */
     bool greeted; /* leftovers were looked for, events are listened to */

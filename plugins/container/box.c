@@ -91,7 +91,8 @@ static void on_inspected(void *user, const api_reply *reply)
     }
     const json_t *state = json_object_get(reply->json, "State");
     box->pid = (pid_t)json_integer_value(json_object_get(state, "Pid"));
-    if (!json_is_true(json_object_get(state, "Running")) || box->pid <= 0) {
+    if (!json_is_true(json_object_get(state, "Running")) || box->pid <= 0 ||
+        box->attach == NULL) {
         box_lost(box, NULL);
         return;
     }
@@ -164,6 +165,9 @@ static void on_attached(void *user)
 {
     struct box *box = user;
     char path[96];
+    if (box->state != BOX_OPENING) {
+        return; /* it is being removed */
+    }
     snprintf(path, sizeof(path), "/containers/%s/start", box->name);
     box->call = api_start(box->self, "POST", path, NULL, API_TIMEOUT_MS, on_started, box);
     if (box->call == NULL) {

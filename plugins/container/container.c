@@ -292,6 +292,7 @@ static void fini(void *state)
             self->boxes->name);
     }
     images_free(self);
+    leftovers_stop(self);
     while (self->requests != NULL) {
         http_cancel(self->requests);
     }

@@ -198,6 +198,9 @@ static int on_value(http_parser *parser, const char *data, size_t length)
 static int on_headers(http_parser *parser)
 {
     http *request = parser->data;
+    if (parser->status_code < 100) {
+        return -1; /* 0 is ours, for no answer */
+    }
     request->self->kind = request->is_podman ? ENGINE_PODMAN : ENGINE_DOCKER;
     request->status = (int)parser->status_code;
     /* Docker answers 101, or 200 as before Upgrade was known to it: both are raw. */
@@ -213,7 +216,11 @@ static int on_headers(http_parser *parser)
 static int on_message(http_parser *parser)
 {
     http *request = parser->data;
+    if (parser->status_code / 100 == 1 && parser->status_code != 101) {
+        return 0; /* the answer is still to come (RFC 9110, 15.2) */
+    }
     request->complete = true;
+    http_parser_pause(parser, 1); /* nothing that follows is asked for */
     return 0;
 }
 

@@ -37,27 +37,23 @@ static bool disk_is_full(const struct box *box)
 
 /* ---- the end */
 
-static void free_job(struct job *job)
+/* All that needs its box. */
+static void detach(struct job *job)
 {
     if (job->timer != NULL) {
         job->self->host->cancel(job->self->host, job->timer);
     }
     files_cancel(job->transfer);
     program_free(job->program);
-    free(job);
+    job->box->job = NULL;
 }
 
 static void complete(struct job *job, const kiln_outcome *outcome)
 {
     const kiln_host *host = job->self->host;
-    kiln_ticket ticket = job->ticket;
-    job->box->job = NULL;
-    if (job->timer != NULL) {
-        host->cancel(host, job->timer);
-        job->timer = NULL;
-    }
-    host->complete(host, ticket, outcome); /* may close the session */
-    free_job(job);
+    detach(job);
+    host->complete(host, job->ticket, outcome); /* may close the session, and free the box */
+    free(job);
 }
 
 /* What the kernel counted, where the worker has only its own word. */
@@ -127,6 +123,10 @@ void job_done(struct job *job, const kiln_outcome *reported)
     kiln_outcome outcome = *reported;
     char message[200];
     reading now;
+    if (job->transfer != NULL) {
+        box_lost(job->box, "bad frame: DONE, of a cell that was not sent yet");
+        return;
+    }
     meter_read(&job->box->meter, &now);
     fill_usage(job, &now, &outcome);
     job->box->ooms_seen = now.oom_kills;
@@ -281,16 +281,20 @@ static void begin_program(struct job *job)
 static void on_sent(void *user, const files_end *end)
 {
     struct job *job = user;
+    char error[1000];
+    snprintf(error, sizeof(error), "%s", end->error != NULL ? end->error : "");
     files_cancel(job->transfer);
     job->transfer = NULL;
     if (end->status == KILN_STATUS_OK && job->program != NULL) {
         begin_program(job);
     } else if (end->status == KILN_STATUS_OK) {
-        agent_release(job->box->agent);
+        if (job->box->agent != NULL) { /* else the box is lost, which ends the job */
+            agent_release(job->box->agent);
+        }
     } else if (job->program != NULL) {
-        refuse_job(job, end->status, end->name, end->error);
+        refuse_job(job, end->status, end->name, error);
     } else { /* the agent waits for a cell that does not come */
-        box_lost(job->box, end->error);
+        box_lost(job->box, error);
     }
 }
 
@@ -351,16 +355,15 @@ int job_start(struct box *box, kiln_session *session, kiln_ticket ticket,
         return 0;
     }
     if (rc < 0) {
-        box->job = NULL;
-        free_job(job);
+        job_abandon(job);
     }
     return rc;
 }
 
 void job_abandon(struct job *job)
 {
-    job->box->job = NULL;
-    free_job(job);
+    detach(job);
+    free(job);
 }
 
 bool job_is(const struct job *job, kiln_ticket ticket)

@@ -74,11 +74,46 @@ static bool is_orphan(const char *label, const char *state)
     return strcmp(start, began) != 0;
 }
 
+/* A call about one of them; about all, where it has no id. */
 struct leftover {
+    struct leftover *next, **place;
     backend *self;
+    api_call *call;
     char id[80];
     bool paused;
 };
+
+static struct leftover *make(backend *self)
+{
+    struct leftover *one = calloc(1, sizeof(*one));
+    if (one != NULL) {
+        one->self = self;
+        one->next = self->leftovers;
+        one->place = &self->leftovers;
+        if (one->next != NULL) {
+            one->next->place = &one->next;
+        }
+        self->leftovers = one;
+    }
+    return one;
+}
+
+static void drop(struct leftover *one)
+{
+    *one->place = one->next;
+    if (one->next != NULL) {
+        one->next->place = one->place;
+    }
+    free(one);
+}
+
+static void start(struct leftover *one, const char *method, const char *path, api_done *done)
+{
+    one->call = api_start(one->self, method, path, NULL, API_TIMEOUT_MS, done, one);
+    if (one->call == NULL) {
+        drop(one);
+    }
+}
 
 static void remove_it(struct leftover *one);
 
@@ -99,30 +134,29 @@ static void on_removed(void *user, const api_reply *reply)
     if (stays && one->paused) {
         one->paused = false;
         snprintf(path, sizeof(path), "/containers/%s/unpause", one->id);
-        if (api_start(one->self, "POST", path, NULL, API_TIMEOUT_MS, on_resumed, one) != NULL) {
-            return;
-        }
+        start(one, "POST", path, on_resumed);
+        return;
     }
     if (stays) {
         say(one->self, KILN_PLUGIN_LOG_WARNING, "a leftover stays: %s", reply->error);
     }
-    free(one);
+    drop(one);
 }
 
 static void remove_it(struct leftover *one)
 {
     char path[160];
     snprintf(path, sizeof(path), "/containers/%s?force=true&v=true", one->id);
-    if (api_start(one->self, "DELETE", path, NULL, API_TIMEOUT_MS, on_removed, one) == NULL) {
-        free(one);
-    }
+    start(one, "DELETE", path, on_removed);
 }
 
 static void on_listed(void *user, const api_reply *reply)
 {
-    backend *self = user;
+    struct leftover *list = user;
+    backend *self = list->self;
     size_t i;
     json_t *container;
+    drop(list);
     if (reply->error != NULL) {
         say(self, KILN_PLUGIN_LOG_DEBUG, "leftovers: %s", reply->error);
         return;
@@ -136,12 +170,11 @@ static void on_listed(void *user, const api_reply *reply)
         struct leftover *one;
         if (id == NULL || label == NULL || strspn(id, "0123456789abcdef") != strlen(id) ||
             strlen(id) > 64 || !is_orphan(label, state != NULL ? state : "") ||
-            (one = calloc(1, sizeof(*one))) == NULL) {
+            (one = make(self)) == NULL) {
             continue;
         }
         say(self, KILN_PLUGIN_LOG_INFO, "removing %.12s, which an engine that is gone left",
             id);
-        one->self = self;
         one->paused = state != NULL && strcmp(state, "paused") == 0;
         snprintf(one->id, sizeof(one->id), "%s", id);
         remove_it(one);
@@ -151,6 +184,17 @@ static void on_listed(void *user, const api_reply *reply)
 void leftovers_sweep(backend *self)
 {
     char path[160] = "/containers/json?all=true&filters=";
+    struct leftover *list = make(self);
     http_encode(path, sizeof(path), "{\"label\":[\"kiln.engine\"]}");
-    api_start(self, "GET", path, NULL, API_TIMEOUT_MS, on_listed, self);
+    if (list != NULL) {
+        start(list, "GET", path, on_listed);
+    }
+}
+
+void leftovers_stop(backend *self)
+{
+    while (self->leftovers != NULL) {
+        api_cancel(self->leftovers->call);
+        drop(self->leftovers);
+    }
 }

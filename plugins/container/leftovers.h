@@ -9,5 +9,7 @@
 void leftovers_label(char *label, size_t size);
 /* Looks for those of engines that are gone, and removes them, beside everything else. */
 void leftovers_sweep(backend *self);
+/* What has not been answered is of no more use. */
+void leftovers_stop(backend *self);
 
 #endif
