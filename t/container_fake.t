@@ -259,6 +259,40 @@ function(result, _, log)
 end)
 for _, judge in ipairs(waiting) do judge() end
 
+-- ---- kiln check
+
+local function checked(mode, more, code, ...)
+  local socket = ("%s/check%d.sock"):format(dir, number)
+  number = number + 1
+  local fake = mode and tap.start { argv = { "/usr/bin/python3", "t/container/fake.py", socket, mode } }
+  if fake then fake:wait_for("listening\n") end
+  local argv = { "kiln", "check", "-s", "engine.backends=exec container", "-s", "engine.backend=exec",
+    "-s", "backend container.socket=" .. socket, "-s", "backend container.image=x:1",
+    "-s", "backend container.images=bash=x:1 node=y:2", "-s", "backend container.pool=1" }
+  for _, word in ipairs(more) do argv[#argv + 1], argv[#argv + 2] = "-s", "backend container." .. word end
+  local ran = tap.run(argv)
+  tap.is(ran.code, code, "kiln check: " .. tostring(mode) .. ": exit status")
+  local told = ran.out:match("\nbackends\n(.-)\npolicies\n") or ""
+  for _, line in ipairs { ... } do tap.contains(told, line:gsub("SOCKET", socket), "kiln check: " .. line) end
+  tap.is(select(2, told:gsub(" image ", "")), select(2, table.concat({ ... }):gsub(" image ", "")), "each image once")
+  if fake then
+    fake:pump(0.1)
+    fake:kill(9)
+    fake:wait()
+    tap.unlike(fake:output(), "create", "nothing is made, not for a pool either")
+    tap.unlike(fake:output(), "pull", "nothing is pulled")
+  end
+end
+checked("none", {}, 0, "ok       container        engine: Docker 1.0 at SOCKET",
+  "ok       container        image x:1: is there", "ok       container        image y:2: is there")
+checked("pull:good", {}, 0, "missing  container        image x:1: not there yet", "missing  container        image y:2: ")
+checked("pull:good", { "pull=never" }, 125, "FAULT    container        image x:1: not found: pull it", "FAULT    container        image y:2: ")
+checked("version:close", {}, 125, "FAULT    container        engine: container engine at SOCKET: GET /version: it closed")
+checked("version:500", {}, 125, "FAULT    container        engine: GET /version: 500: no space left on device")
+checked("image:json", {}, 125, "FAULT    container        image x:1: GET /images/x%3A1/json: the answer is no JSON",
+  "FAULT    container        image y:2: ")
+checked(nil, {}, 125, "FAULT    container        engine: container engine at SOCKET: GET /version: cannot reach it")
+
 -- ---- what is sent into images: their Python may be 3.8
 
 r = tap.run { "/usr/bin/python3", "-c", [[

@@ -15,12 +15,17 @@
 static const char help[] =
     "usage: kiln check [--config FILE] [-s S.KEY=VALUE] [--json]\n\n"
     "Checks the configuration, loads plugins and policies, tries what this machine can\n"
-    "confine, and looks for the programs of each [runtime].\n\n"
+    "confine, asks backends whether they can run code here (container: its engine and its\n"
+    "images), and looks for the programs of each [runtime].\n\n"
     "A runtime that is missing is told and no failure: its language is, when it is asked\n"
-    "for. --json: {\"ok\",\"configuration\":{},\"plugins\":[],\"policies\":{},\"sandbox\":[],\n"
-    "\"root\",\"network\":{\"mode\",\"allow\":[]},\"runtimes\":[],\"connections\":[]}.\n\n"
+    "for. --json: "
+    "{\"ok\",\"configuration\":{},\"plugins\":[],\"backends\":[],\"policies\":{},\n"
+    "\"sandbox\":[],\"root\",\"network\":{\"mode\",\"allow\":[]},\"runtimes\":[],\"natives\":[]"
+    ",\n"
+    "\"connections\":[]}.\n\n"
     "exit status: 0 everything required is there, 2 the configuration or a script is wrong,\n"
-    "125 a plugin cannot be used or a required layer of confinement is missing.\n";
+    "125 a plugin or its backend cannot be used or a required layer of confinement is "
+    "missing.\n";
 
 /* What is found, as it is told by --json. */
 typedef struct findings {
@@ -88,6 +93,19 @@ static void add_natives(findings *f, json_t *natives)
     json_object_set_new(f->root, "natives", natives);
 }
 
+static void add_backends(findings *f, json_t *backends)
+{
+    size_t i;
+    json_t *entry;
+    json_array_foreach(backends, i, entry)
+    {
+        if (strcmp(json_string_value(json_object_get(entry, "finding")), "fault") == 0) {
+            fault(f, KILN_EXIT_ENGINE);
+        }
+    }
+    json_object_set_new(f->root, "backends", backends);
+}
+
 /* Opens an engine, which loads plugins and policies as a run would, and starts the
  * backends' worker processes. Owns config. */
 static void check_policies(findings *f, kiln_config *config, const kiln_paths *paths)
@@ -110,6 +128,7 @@ static void check_policies(findings *f, kiln_config *config, const kiln_paths *p
         fault(f, kiln_open_failure_status(rc));
     }
     if (engine != NULL) {
+        add_backends(f, kiln_engine_check_backends(engine));
         add_natives(f, kiln_engine_try_natives(engine));
         kiln_engine_try_backends(engine, on_backend_failed, f);
         kiln_engine_close(engine);
@@ -232,6 +251,23 @@ static void print_line(const char *verdict, const char *name, const char *detail
     printf("  %-8s %-16s %s\n", verdict, name, detail);
 }
 
+static void print_backends(const json_t *backends)
+{
+    size_t i;
+    json_t *entry;
+    if (json_array_size(backends) > 0) {
+        printf("backends\n");
+    }
+    json_array_foreach(backends, i, entry)
+    {
+        const char *finding = text_of(entry, "finding");
+        auto_buffer kiln_buffer line = KILN_BUFFER_INIT;
+        kiln_buffer_printf(&line, "%s: %s", text_of(entry, "what"), text_of(entry, "detail"));
+        print_line(strcmp(finding, "fault") == 0 ? "FAULT" : finding, text_of(entry, "name"),
+                   line.data != NULL ? line.data : "");
+    }
+}
+
 static void print_policies(const json_t *policies)
 {
     if (!json_is_true(json_object_get(policies, "ok"))) {
@@ -314,6 +350,7 @@ static void print_findings(const findings *f)
         print_line(fine ? "ok" : "FAULT", text_of(entry, "name"),
                    fine ? text_of(entry, "summary") : text_of(entry, "error"));
     }
+    print_backends(json_object_get(f->root, "backends"));
     printf("policies\n");
     print_policies(json_object_get(f->root, "policies"));
     printf("sandbox\n");

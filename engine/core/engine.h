@@ -27,7 +27,7 @@ typedef struct kiln_paths {
 int kiln_paths_find(kiln_paths *paths, kiln_error *err);
 
 /* Loads plugins and policies, clears what an earlier engine left, starts no
- * process that is not needed. Owns `config` from then on, also on failure; copies `paths`.
+ * process that is not needed. Owns `config` from then on, also on failure.
  * `prestart` names a backend whose zygote is started at once (NULL: none), so that
  * it warms up while the rest loads. */
 int kiln_engine_open(uv_loop_t *loop, kiln_config *config, const kiln_paths *paths,
@@ -174,6 +174,10 @@ json_t *kiln_plugins_inspect(kiln_config *config, const kiln_paths *paths);
 void kiln_engine_try_backends(kiln_engine *engine,
                               void (*failed)(void *user, const char *backend, const char *why),
                               void *user);
+/* What each backend says that can tell whether it can run code here:
+ * [{"name","what","finding":"ok"|"missing"|"fault","detail"}]. Runs the loop meanwhile, before
+ * anything else does: they change nothing. New reference. */
+json_t *kiln_engine_check_backends(kiln_engine *engine);
 /* [sandbox] as the layers need it; a root that cannot be used is an error. */
 int kiln_engine_sandbox_policy(const kiln_config *config, kiln_sandbox_policy *policy,
                                kiln_error *err);

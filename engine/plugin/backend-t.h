@@ -27,6 +27,12 @@ struct kiln_backend {
     struct kiln_guest_pool *analyzer; /* the idle analysis worker, see analysis.c */
     kiln_host_handle *handles;
     char **option_words; /* "name=value", NULL-terminated: the zygote's copy */
+    struct {             /* see check.c */
+        void (*found)(void *user, kiln_finding finding, const char *what, const char *detail);
+        void *user;
+        bool running;
+        kiln_timer *late;
+    } check;
 };
 
 struct kiln_backends {
@@ -124,6 +130,9 @@ const kiln_files *kiln_files_extension(void);
 void kiln_files_account(kiln_binding *binding, kiln_account *account);
 /* binding.c: the end of session_prepare. */
 void kiln_binding_prepared(kiln_binding *binding, int work_fd, const char *error);
+
+/* check.c */
+const kiln_checks *kiln_checks_extension(void);
 
 /* remote.c */
 const kiln_guests *kiln_guests_extension(void);

@@ -68,6 +68,12 @@ int kiln_backend_prestart(kiln_backend *backend, kiln_error *err);
 /* Whether that process has come up: 1, also where there is none to come up; 0: not yet;
  * negative: it failed, err says why. */
 int kiln_backend_started(kiln_backend *backend, kiln_error *err);
+/* Asks its plugin whether it can run code here, if the plugin has a way to tell, and runs the
+ * loop until it has told. No session is bound. */
+void kiln_backend_check(kiln_backend *backend,
+                        void (*found)(void *user, kiln_finding finding, const char *what,
+                                      const char *detail),
+                        void *user);
 
 /* From now on keeps as many sandboxes ready as [backend NAME] pool says: of the default
  * backend at once, of another when it has had its first session. For an engine that serves

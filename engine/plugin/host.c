@@ -285,6 +285,7 @@ static const void *host_extension(const kiln_host *host, const char *id)
            : strcmp(id, KILN_EXTENSION_LIMITS) == 0 ? &limits
            : strcmp(id, KILN_EXTENSION_FILES) == 0  ? kiln_files_extension()
            : strcmp(id, KILN_EXTENSION_GUEST) == 0  ? kiln_guests_extension()
+           : strcmp(id, KILN_EXTENSION_CHECK) == 0  ? kiln_checks_extension()
                                                     : (const void *)NULL;
 }
 

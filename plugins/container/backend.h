@@ -24,6 +24,7 @@ typedef struct backend {
     struct box *boxes;          /* all containers, those being removed included */
     struct image *images;       /* that were asked for */
     struct leftover *leftovers; /* being looked for, or removed */
+    struct check *check;        /* in progress, or NULL */
     struct events *events;      /* what happens to our containers from outside; or NULL */
     struct pool *pools;         /* one an image */
     kiln_timer *filling;        /* the pool, as soon as the loop runs */

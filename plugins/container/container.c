@@ -5,6 +5,7 @@
  * [runtime] command. Nothing here blocks but fini, which sees its containers gone. */
 #include "agent.h"
 #include "box.h"
+#include "check.h"
 #include "events.h"
 #include "image.h"
 #include "job.h"
@@ -261,6 +262,17 @@ static int init(const kiln_host *host, void **state, const char **error)
     return 0;
 }
 
+/* No containers for a pool: it only looks. */
+static int check(void *user)
+{
+    backend *self = user;
+    if (self->filling != NULL) {
+        self->host->cancel(self->host, self->filling);
+        self->filling = NULL;
+    }
+    return check_begin(self);
+}
+
 static bool boxes_left(backend *self)
 {
     return self->boxes != NULL;
@@ -293,6 +305,7 @@ static void fini(void *state)
     }
     images_free(self);
     leftovers_stop(self);
+    check_stop(self);
     while (self->requests != NULL) {
         http_cancel(self->requests);
     }
@@ -322,6 +335,7 @@ static const kiln_plugin plugin = {
     .interrupt = interrupt,
     .kill = kill_,
     .query = query,
+    .check = check,
 };
 
 KILN_PLUGIN(plugin)

@@ -61,10 +61,7 @@ void files_cancel(struct transfer *transfer)
 static void finish(struct transfer *transfer)
 {
     files_end end = transfer->end;
-    char error[sizeof(transfer->error)];
-    memcpy(error, transfer->error, sizeof(error));
-    end.error = end.error != NULL ? error : NULL;
-    transfer->done(transfer->user, &end); /* may free it, and the error with it */
+    transfer->done(transfer->user, &end); /* may free it */
 }
 
 static void on_later(void *user)

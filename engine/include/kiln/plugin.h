@@ -336,6 +336,23 @@ typedef struct kiln_default_limits {
     const kiln_limits *(*get)(const kiln_host *host);
 } kiln_default_limits;
 
+/* Extension "kiln.check/1", since 1.3: what a plugin's `check` tells. */
+#define KILN_EXTENSION_CHECK "kiln.check/1"
+typedef enum kiln_finding {
+    KILN_FINDING_OK = 0,
+    KILN_FINDING_MISSING = 1, /* told, and no failure: what needs it says so, or gets it */
+    KILN_FINDING_FAULT = 2,   /* nothing can be run without it */
+} kiln_finding;
+typedef struct kiln_checks {
+    uint32_t size;
+    /* [loop] One thing that was looked at, in a word or two ("image x"), and one line about
+     * it. */
+    void (*found)(const kiln_host *host, uint32_t finding, const char *what,
+                  const char *detail);
+    /* [loop] Ends the check, exactly once, possibly from within it. */
+    void (*done)(const kiln_host *host);
+} kiln_checks;
+
 /* ----------------------------------------------------------------- queries */
 
 /* Whatever a front end asks of a session that is not an execution. It changes nothing
@@ -583,6 +600,13 @@ typedef struct kiln_plugin {
 
     /* Optional; ended by a NULL name. */
     const kiln_function *functions;
+
+    /* since 1.3 */
+
+    /* [loop] Optional. For `kiln check`, after init, with no session open: begins to find out
+     * whether code can be run here, and returns at once. It changes nothing. 0: kiln_checks'
+     * calls follow; negative errno: none does. */
+    int (*check)(void *self);
 } kiln_plugin;
 
 /* ------------------------------------------------------------ entry and note */
