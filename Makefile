@@ -231,9 +231,8 @@ suite: all $(TEST_PLUGINS) $(UNITS)
 	  LUA_PATH='t/lib/?.lua;;' CMOCKA_MESSAGE_OUTPUT=TAP MAKEFLAGS= MAKELEVEL= \
 	  prove -j$$(($(JOBS) + 1)) --exec '' $(PROVE_FLAGS) $(SUITE) </dev/null 2>&1 | tee $(BUILD)/test.log
 
-# The suite again under ASan and UBSan, in a build folder of its own. Leaks are not
-# looked for: the worker embeds Python, which keeps its own to the end.
-SANITIZERS = ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:handle_segv=0:detect_stack_use_after_return=1 \
+# The suite again under ASan and UBSan, in a build folder of its own.
+SANITIZERS = ASAN_OPTIONS=abort_on_error=1:handle_segv=0:detect_stack_use_after_return=1 \
   UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
 sanitize: packages-test
 	@$(SANITIZERS) KILN_SANITIZE=1 $(SUBMAKE) BUILD=$(BUILD)/sanitize SANITIZE=address,undefined \

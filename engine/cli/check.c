@@ -114,7 +114,8 @@ static void check_policies(findings *f, kiln_config *config, const kiln_paths *p
     kiln_engine *engine = NULL;
     uv_loop_t loop;
     int rc = uv_loop_init(&loop);
-    if (rc < 0) {
+    bool looping = rc == 0;
+    if (!looping) {
         kiln_config_free(config);
         kiln_error_set(&err, rc, "cannot make an event loop: %s", uv_strerror(rc));
     } else {
@@ -133,7 +134,7 @@ static void check_policies(findings *f, kiln_config *config, const kiln_paths *p
         kiln_engine_try_backends(engine, on_backend_failed, f);
         kiln_engine_close(engine);
     }
-    if (rc >= 0 || engine != NULL) {
+    if (looping) {
         uv_run(&loop, UV_RUN_DEFAULT);
         uv_loop_close(&loop);
     }

@@ -39,21 +39,15 @@ static void answer(void *user)
     if (mine->twice) {
         say(mine->ticket, "{\"later\":\"again\"}");
     }
-    free(mine);
 }
 
 static int answer_later(kiln_ticket ticket, bool twice)
 {
-    question *mine = calloc(1, sizeof(*mine));
-    if (mine == NULL) {
-        return -ENOMEM;
-    }
+    static question asked[16]; /* more never wait */
+    static size_t next;
+    question *mine = &asked[next++ % 16];
     *mine = (question){ticket, twice};
-    if (host->timer(host, 5, answer, mine) == NULL) {
-        free(mine);
-        return -ENOMEM;
-    }
-    return 0;
+    return host->timer(host, 5, answer, mine) != NULL ? 0 : -ENOMEM;
 }
 
 static int query(void *self, kiln_ticket ticket, kiln_session *session, void *state,
