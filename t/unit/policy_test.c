@@ -81,6 +81,7 @@ static void host_run(void *core, void *execution, const kiln_request *request,
     (void)execution;
     assert_true(f->runs < PENDING_MAX);
     pending *made = &f->pending[f->runs];
+    free(made->code); /* of an earlier round */
     *made = (pending){.done = done, .user = user, .live = live, .code = strdup(request->code)};
     snprintf(made->backend, sizeof(made->backend), "%s",
              backend != NULL            ? backend
@@ -183,7 +184,7 @@ static int tear_down(void **state)
     if (f->result != NULL) {
         kiln_result_unref(f->result);
     }
-    for (size_t i = 0; i < f->runs; i++) {
+    for (size_t i = 0; i < PENDING_MAX; i++) {
         free(f->pending[i].code);
     }
     uv_run(&f->loop, UV_RUN_DEFAULT);
@@ -1218,7 +1219,6 @@ static void many_executions_leave_nothing(void **state)
     for (int round = 0; round < 40; round++) {
         for (int i = 0; i < 100; i++) {
             execute(f);
-            free(f->pending[0].code);
             f->runs = 0;
         }
         if (round == 10) {
