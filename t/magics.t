@@ -238,7 +238,20 @@ ok("'text/plain': '6'" in r.text and "'ename': 'ZeroDivisionError'" in r.text,
    "user_expressions", r.text)
 same(run("ip.push({'pushed': 1})\npushed").text, "1", "push")
 same(run("ip.ev('pushed + 1')").text, "2", "ev")
-run("ip.events.register('post_run_cell', print)")
+run("seen = []\ndef before(info): seen.append(info.raw_cell)\n"
+    "def after(result): seen.append(result.success)\ndef bad(): 1/0")
+run("ip.events.register('pre_run_cell', before); ip.events.register('post_run_cell', after)")
+run("1/0")
+same(run("ip.events.register('post_execute', bad); seen").text, "[True, '1/0', False, "
+     "\"ip.events.register('post_execute', bad); seen\"]", "functions before and after cells")
+r = run("ip.events.unregister('post_execute', bad)\nseen.clear()")
+ok("division" not in r.err, "unregister", r.err)
+r = run("ip.events.register('post_execute', bad)")
+ok(r.status == OK and "Error in callback" in r.err and "1/0" in r.err, "one that fails", r.err)
+run("ip.events.unregister('post_execute', bad)")
+runner.touch()
+same(run("ip.events.unregister('pre_run_cell', before); ip.events.unregister('post_run_cell', after)"
+         "\nlen(seen)").text, "6", "no other cell than the code's")
 same(run("ip.events.register('nosuch', print)").error["name"], "KeyError", "events by their names")
 run("ip.register_magic_function(lambda line: 'got ' + line, 'line', 'mine')")
 same(run("%mine a b").text, "'got a b'", "a magic of the code's own")

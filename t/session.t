@@ -137,6 +137,13 @@ r = run("import asyncio\nasync def g(v):\n    await asyncio.sleep(0)\n    return
 same(r.text, "3", "a top-level await")
 run("task = asyncio.get_event_loop_policy().get_event_loop().create_task(g(8))")
 same(run("await task").text, "8", "the loop persists over cells")
+r = run("task = asyncio.create_task(g(6)); await task")
+same(r.text, "6", "tasks are made in a cell that awaits")
+run("task = asyncio.create_task(g(7))")
+same(run("await task").text, "7", "and in one that does not")
+same(run("asyncio.get_running_loop() is task.get_loop()").text, "True", "in the loop of both")
+same(run("def make():\n    asyncio.create_task\nasyncio.run(g(9))").text, "9",
+     "asyncio.run() finds none running")
 r = run("async def bad(): 1/0\nawait bad()")
 ok("base_events" not in r.trace and "1/0" in r.trace, "no frames of the loop", r.trace)
 same(run("asyncio.run(g(4))").text, "4", "asyncio.run() in a cell")

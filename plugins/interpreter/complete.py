@@ -10,6 +10,10 @@ _HEADS = ("%%bash", "%%sh", "%%script", "%%perl", "%%writefile", "%%file", "%%ht
           "%%sx", "%%system")
 
 
+_PATH_MAGICS = ("cd", "pushd", "run", "ls", "ll", "la", "cat", "less", "more", "cp", "mv", "rm",
+                "rmdir", "mkdir", "writefile", "file")
+
+
 def complete(code, cursor_pos):
     text = code[:cursor_pos]
     start, found = _find(text, code[cursor_pos:])
@@ -36,6 +40,8 @@ def _find(text, rest):
     stripped = line.lstrip()
     if stripped.startswith("%") and " " not in stripped:
         return _magics(text, stripped)
+    if stripped.partition(" ")[0].lstrip("%") in _PATH_MAGICS and stripped.startswith("%"):
+        return _paths(text, _word(line))
     lookup = session.part("lookup")
     place = lookup.place(text)
     if place.comment:
@@ -175,10 +181,9 @@ def _parameters(text, opened, prefix):
 def _in_string(text, rest, place):
     start = place.string
     typed = text[start:]
-    opened = start - len(place.quote) - len(place.prefix) - 1
-    if place.brackets and place.brackets[-1] == opened and text[opened] == "[" and (
-            len(place.quote) == 1):
-        keys = _keys(text[:opened], typed, place, rest)
+    quote = start - len(place.quote) - len(place.prefix)
+    if place.brackets and text[place.brackets[-1]] == "[" and len(place.quote) == 1:
+        keys = _keys(text, place, quote, rest)
         if keys:
             return start, keys
     if "\n" in typed or "b" in place.prefix:
@@ -186,26 +191,41 @@ def _in_string(text, rest, place):
     return _paths(text, typed)
 
 
-def _keys(before, typed, place, rest):
+def _keys(text, place, quote, rest):
+    """Keys of what the open bracket indexes: d['k, and columns of df[['k and df.loc[:, 'k."""
     lookup = session.part("lookup")
+    brackets = list(place.brackets)
+    while len(brackets) > 1 and text[brackets[-2]] == "[" and not text[
+            brackets[-2] + 1:brackets[-1]].strip():
+        brackets.pop()
+    alone = brackets[-1] == quote - 1
     try:
-        value = lookup.evaluate(lookup.expression_before(before))
-        if isinstance(value, dict):
-            keys = list(dict.keys(value))
-        elif getattr(type(value), "_ipython_key_completions_", None) is not None:
-            keys = list(value._ipython_key_completions_())
-        else:
-            keys = list(value.dtype.names or ()) if lookup.trusted(value) else []
+        keys = _keys_of(lookup.evaluate(lookup.expression_before(text[:brackets[-1]])), alone)
     except Exception:
         return []
     close = "" if rest[:1] == place.quote else place.quote + (
-        "" if rest[:1] == "]" else "]")
+        "" if rest[:1] == "]" or not alone else "]")
+    typed = text[place.string:]
     found = []
     for key in keys[:_ENTRIES_MAX]:
         if type(key) is str and key.startswith(typed) and "\n" not in key:
             found.append((key.replace("\\", "\\\\").replace(place.quote, "\\" + place.quote)
                           + close, "dict key"))
     return found
+
+
+def _keys_of(value, alone):
+    if isinstance(value, dict):
+        return list(dict.keys(value)) if alone else []
+    if getattr(type(value), "_ipython_key_completions_", None) is not None:
+        return list(value._ipython_key_completions_())
+    if not session.part("lookup").trusted(value):
+        return []
+    names = getattr(getattr(value, "dtype", None), "names", None)
+    if names is not None:
+        return list(names)
+    frame = value if hasattr(value, "columns") else value.obj  # of df.loc, of a groupby
+    return list(frame.columns) if hasattr(frame, "columns") else list(frame.index)
 
 
 def _word(line):
@@ -314,6 +334,8 @@ def _submodules(package):
     found = set()
     for folder in _folders(package):
         found.update(_modules_in(folder))
+    found.update(name[len(package) + 1:] for name in list(sys.modules)
+                 if name.startswith(package + ".") and name.count(".") == package.count(".") + 1)
     return found
 
 

@@ -5,30 +5,61 @@ _TEXT_MAX = 100000  # characters of a docstring or source
 
 def inspect(code, cursor_pos, detail_level):
     """The reply, as plain text: what `name?` shows, or `name??` at detail level 1."""
+    magic = _magic(code, cursor_pos)
+    if magic:
+        return _found(magic)
     for name in _candidates(code, cursor_pos):
         try:
-            value = session.part("lookup").evaluate(name)
+            value = _value(name)
         except Exception:
             continue
-        return {"found": True, "data": {"text/plain": report(name, value, detail_level)},
-                "metadata": {}}
+        return _found(report(name, value, detail_level))
     return {"found": False, "data": {}, "metadata": {}}
 
 
-def _candidates(code, cursor_pos):
-    """The name that the cursor touches, then those that are called around it."""
+def _found(text):
+    return {"found": True, "data": {"text/plain": text}, "metadata": {}}
+
+
+def _magic(code, cursor_pos):
+    """Of a magic that the cursor touches, its documentation."""
+    line = code[code.rfind("\n", 0, cursor_pos) + 1:].partition("\n")[0]
+    name = line.strip().partition(" ")[0].rstrip("?")
+    place = cursor_pos - code.rfind("\n", 0, cursor_pos) - 1
+    if not name.startswith("%") or place > line.index(name) + len(name):
+        return None
+    magic = session.part("describe")._magic(name)
+    return magic and (_document(magic) or "no documentation") + "\n"
+
+
+def _value(name):
+    """What it is, or, of an attribute that something would have to be run for, what lies
+    there: the property itself."""
     lookup = session.part("lookup")
-    end = cursor_pos
-    while end < len(code) and (code[end].isalnum() or code[end] == "_"):
-        end += 1
-    name = lookup.expression_before(code[:end])
-    if name:
-        yield name
+    try:
+        return lookup.evaluate(name)
+    except lookup.Unknown:
+        owner, dot, attribute = name.rpartition(".")
+        if not dot:
+            raise
+        return lookup.static(lookup.evaluate(owner), attribute)
+
+
+def _candidates(code, cursor_pos):
+    """What is called around the cursor, as Jupyter's front ends expect it, then the name that
+    it touches. A number or a text by itself is none."""
+    lookup = session.part("lookup")
     for opened in reversed(lookup.place(code[:cursor_pos]).brackets):
         if code[opened] == "(":
             name = lookup.expression_before(code[:opened])
             if name:
                 yield name
+    end = cursor_pos
+    while end < len(code) and (code[end].isalnum() or code[end] == "_"):
+        end += 1
+    name = lookup.expression_before(code[:end])
+    if name and not name[0].isdigit() and name[-1] not in "'\"":
+        yield name
 
 
 def report(name, value, detail_level=0):

@@ -10,8 +10,7 @@ def set(mode):
     if mode not in _MODES:
         raise ValueError("ast_node_interactivity is one of %s, not %r" % (
             ", ".join(_MODES), mode))
-    runner = session.displayhook.__globals__
-    runner["_interactivity"] = None if mode == "last_expr" else rearranged
+    session.part("compiling").interactivity = None if mode == "last_expr" else rearranged
     global _mode
     _mode = mode
 

@@ -5,6 +5,8 @@
 
 #define RUNNER_PARTS(X)                                                                        \
     X(session, "session.py")                                                                   \
+    X(streams, "streams.py")                                                                   \
+    X(compiling, "compiling.py")                                                               \
     X(imports, "imports.py")                                                                   \
     X(preload, "preload.py")                                                                   \
     X(display, "display.py")                                                                   \
@@ -15,6 +17,7 @@
     X(lines, "lines.py")                                                                       \
     X(interactivity, "interactivity.py")                                                       \
     X(shell, "shell.py")                                                                       \
+    X(events, "events.py")                                                                     \
     X(magics, "magics.py")                                                                     \
     X(arguments, "arguments.py")                                                               \
     X(timing, "timing.py")                                                                     \

@@ -74,14 +74,15 @@ def _incomplete(indent):
 def _parse(source):
     """The tree, None: it is only a beginning; raises SyntaxError."""
     compiler = session.library("codeop").CommandCompiler()
-    compiler.compiler.flags |= session._ASYNC | session._futures
+    futures = session.part("compiling").futures()
+    compiler.compiler.flags |= session._ASYNC | futures
     warnings = session.library("warnings")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             if compiler(source, "<cell>", "exec") is None:
                 return None
-            return compile(source, "<cell>", "exec", session._PARSE | session._futures, True)
+            return compile(source, "<cell>", "exec", session._PARSE | futures, True)
         except SyntaxError as error:
             changed = session.part("lines").transform(
                 source, "<cell>", session._PARSE, error) if any(

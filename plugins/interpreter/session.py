@@ -25,7 +25,6 @@ import io
 import os
 import sys
 from _frozen_importlib import ModuleSpec as _ModuleSpec
-from _imp import _fix_co_filename
 
 DISPLAY, RESULT, ERROR, UPDATE, CLEAR = 2, 3, 4, 5, 6
 STATUS_OK, STATUS_ERROR, STATUS_INTERRUPTED = 0, 1, 5
@@ -35,7 +34,6 @@ RUNNER = "<kiln>/"  # file names of the runner's own code begin so
 _ASYNC = _ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
 _PARSE = _ASYNC | _ast.PyCF_ONLY_AST
 _COROUTINE = 0x80  # inspect.CO_COROUTINE
-_FUTURES = 0x1FE0000 if sys.version_info >= (3, 8) else 0  # __future__ flags in co_flags
 
 _main = sys.modules["__main__"]
 _owner = None  # the process that runs cells; a fork of it does not go on
@@ -79,88 +77,7 @@ def library(name):
 # ------------------------------------------------------------------- streams
 
 
-class _Bytes(io.BufferedIOBase):
-    """sys.stdout.buffer"""
-
-    def __init__(self, stream):
-        self._stream = stream
-
-    mode = "wb"
-
-    @property
-    def name(self):
-        return self._stream.name
-
-    raw = property(lambda self: self)
-
-    def writable(self):
-        return True
-
-    def fileno(self):
-        return self._stream._number
-
-    def isatty(self):
-        return False
-
-    def write(self, data):
-        if isinstance(data, str):
-            raise TypeError("a bytes-like object is required, not 'str'")
-        return channel.stream(self._stream._open_number(), data)
-
-
-class Stream(io.TextIOBase):
-    """sys.stdout and sys.stderr: each write goes out at once."""
-
-    __slots__ = ("_number", "_buffer")
-
-    encoding = "utf-8"
-    errors = "backslashreplace"
-    newlines = None
-    line_buffering = True
-    write_through = True
-    mode = "w"
-
-    def __init__(self, number):
-        self._number = number
-        self._buffer = None
-
-    @property
-    def name(self):
-        return "<stdout>" if self._number == 1 else "<stderr>"
-
-    @property
-    def buffer(self):
-        if self._buffer is None:
-            self._buffer = _Bytes(self)
-        return self._buffer
-
-    def _open_number(self):
-        if self.closed:
-            raise ValueError("I/O operation on closed file.")
-        return self._number
-
-    def write(self, text):
-        if not isinstance(text, str):
-            raise TypeError(
-                "write() argument must be str, not %s" % type(text).__name__)
-        return channel.stream(self._open_number(), text)
-
-    def writable(self):
-        return True
-
-    def isatty(self):
-        return False
-
-    def fileno(self):
-        return self._number
-
-    def reconfigure(self, **settings):
-        """Nothing to set: always UTF-8, always at once."""
-
-    def __repr__(self):
-        return "<kiln stream %s>" % self.name
-
-
+Stream = part("streams").Stream
 stdout = Stream(1)
 stderr = Stream(2)
 
@@ -212,24 +129,8 @@ def _set_environment(env):
 
 # ------------------------------------------------------------------ compiling
 
-
-class Cell:
-    """A compiled cell: its statements, and its last expression apart."""
-
-    __slots__ = ("body", "tail", "quiet", "filename")
-
-    def __init__(self, body, tail, quiet, filename):
-        self.body = body
-        self.tail = tail
-        self.quiet = quiet
-        self.filename = filename
-
-
-_interactivity = None  # interactivity.py, where not the last expression is to be shown
-_futures = 0  # `from __future__` of earlier cells holds for later ones
-_cells = {}  # source -> Cell, oldest first
-_CELLS_MAX = 256
-_CELL_SOURCE_MAX = 16384
+compile_cell = part("compiling").compile_cell
+_compiled = part("compiling").compiled
 sources = {}  # file name -> source, for tracebacks
 
 
@@ -245,88 +146,6 @@ def keep_source(filename, source):
     cache = getattr(_sys_modules.get("linecache"), "cache", None)
     if type(cache) is dict:
         cache[filename] = (len(source), None, source.splitlines(True), filename)
-
-
-def _ends_quietly(source, last):
-    """Whether a `;` follows the last expression, which keeps its value unshown."""
-    lines = source.splitlines()[last.end_lineno - 1:]
-    if not lines:
-        return False
-    lines[0] = lines[0].encode("utf-8", "surrogatepass")[last.end_col_offset:].decode(
-        "utf-8", "surrogatepass")
-    return "".join(line.partition("#")[0] for line in lines).rstrip().endswith(";")
-
-
-_STATEMENTS = frozenset((
-    "import", "from", "def", "class", "for", "while", "if", "with", "try", "async", "del",
-    "raise", "return", "pass", "global", "nonlocal", "assert", "break", "continue"))
-
-
-def _compile_expression(source, filename):
-    """A line that looks like one expression, compiled as such at half the cost of the way
-    through a syntax tree; None when it is something else after all."""
-    if ("\n" in source or "=" in source or ";" in source or source[:1].isspace()
-            or source.partition(" ")[0] in _STATEMENTS):
-        return None
-    try:
-        tail = compile(source, filename, "eval", _ASYNC | _futures, True)
-    except SyntaxError:
-        return None
-    return Cell(None, tail, False, filename)
-
-
-def compile_cell(source, filename):
-    global _futures
-    cell = _compile_expression(source, filename)
-    if cell is not None:
-        return cell
-    flags = _PARSE | _futures
-    try:
-        tree = compile(source, filename, "exec", flags, True)
-    except SyntaxError as error:
-        changed = part("lines").transform(source, filename, flags, error)
-        if changed is None:
-            raise
-        source, tree = changed
-    if _interactivity is not None:
-        tree = _interactivity(tree)
-    flags = _ASYNC | _futures
-    body = tail = None
-    quiet = False
-    statements = tree.body
-    if statements and isinstance(statements[-1], _ast.Expr):
-        last = statements.pop()
-        quiet = ";" in source and _ends_quietly(source, last)
-    else:
-        last = None
-    if statements:
-        body = compile(tree, filename, "exec", flags, True)
-        _futures |= body.co_flags & _FUTURES
-        flags |= _futures
-    if last is not None:
-        tail = compile(_ast.Expression(last.value), filename, "eval", flags, True)
-    return Cell(body, tail, quiet, filename)
-
-
-def _compiled(source, filename):
-    if _interactivity is not None:
-        return compile_cell(source, filename)
-    cell = _cells.pop(source, None)
-    if cell is None:
-        cell = compile_cell(source, filename)
-        if len(source) > _CELL_SOURCE_MAX:
-            return cell
-        if len(_cells) >= _CELLS_MAX:
-            del _cells[next(iter(_cells))]
-    elif cell.filename != filename:
-        # Seen before under another number: tracebacks shall tell this one.
-        if cell.body is not None:
-            _fix_co_filename(cell.body, filename)
-        if cell.tail is not None:
-            _fix_co_filename(cell.tail, filename)
-        cell.filename = filename
-    _cells[source] = cell
-    return cell
 
 
 # --------------------------------------------------------------------- results
@@ -381,6 +200,7 @@ def _remember(value):
 _RESERVE = 4 << 20  # pages that are never touched: it costs nothing until it is given up
 _reserve = None  # so that the end of a cell which has used up its memory can be told
 _loop = None
+_events = None  # events.py, once the code wants to be called before or after cells
 _trace = None  # the code's own sys.settrace, away while the runner works
 
 
@@ -405,18 +225,32 @@ def _await(coroutine):
         raise
 
 
+async def _in_loop(cell, namespace):
+    """All of a cell that awaits somewhere, so that what does not can make tasks."""
+    value = None
+    for code in (cell.body, cell.tail):
+        if code is not None:
+            value = eval(code, namespace)
+            if code.co_flags & _COROUTINE:
+                value = await value
+    return value
+
+
+def value_of(cell):
+    """Runs it: the value of its last expression, or None."""
+    namespace = _main.__dict__
+    if cell.in_loop:
+        return _await(_in_loop(cell, namespace))
+    if cell.body is not None:
+        eval(cell.body, namespace)
+    return eval(cell.tail, namespace) if cell.tail is not None else None
+
+
 def _run(source, filename):
     global _quiet
     cell = _compiled(source, filename)
-    namespace = _main.__dict__
-    if cell.body is not None:
-        value = eval(cell.body, namespace)
-        if cell.body.co_flags & _COROUTINE:
-            _await(value)
+    value = value_of(cell)
     if cell.tail is not None:
-        value = eval(cell.tail, namespace)
-        if cell.tail.co_flags & _COROUTINE:
-            value = _await(value)
         _quiet = cell.quiet
         if sys.displayhook is not displayhook:
             sys.displayhook(value)
@@ -515,6 +349,8 @@ def execute(source, count, cell_id=None, stdin=None, arguments=None, env=None):
         try:
             _prepare(source, count, filename, stdin, arguments, env)
             channel.arm(True)
+            if _events is not None and count:
+                _events.before(source)
             if _trace is not None:
                 sys.settrace(_trace)
             try:
@@ -539,6 +375,8 @@ def execute(source, count, cell_id=None, stdin=None, arguments=None, env=None):
             else:
                 status = STATUS_ERROR
                 part("tracebacks").report(failure)
+        if _events is not None and count:
+            _events.after(source, count, failure)
         if "kiln_figures" in _sys_modules:
             part("figures").flush()
     except BaseException as error:  # an interrupt while reporting or drawing
@@ -617,14 +455,14 @@ def rehearsal(turn):
 
 def forget():
     """Takes back what rehearsals have left: nobody's cells, and no random state."""
-    global _count, _quiet, _futures, _arguments, _before_rehearsal
-    _count, _quiet, _futures, _arguments = 0, False, 0, None
+    global _count, _quiet, _arguments, _before_rehearsal
+    _count, _quiet, _arguments = 0, False, None
     cache = getattr(_sys_modules.get("linecache"), "cache", None)
     for filename in sources:
         if cache is not None:
             cache.pop(filename, None)
     sources.clear()
-    _cells.clear()
+    part("compiling").forget()
     _last[:] = None, None, None
     namespace = _main.__dict__
     namespace.clear()

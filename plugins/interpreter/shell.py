@@ -30,15 +30,8 @@ def run_code(source, filename=None, show=None):
     filename = filename or _magic_file(source)
     cell = session.compile_cell(source, filename)
     session.keep_source(filename, source)
-    if cell.body is not None:
-        value = eval(cell.body, namespace())
-        if cell.body.co_flags & session._COROUTINE:
-            session._await(value)
-    value = None
+    value = session.value_of(cell)
     if cell.tail is not None:
-        value = eval(cell.tail, namespace())
-        if cell.tail.co_flags & session._COROUTINE:
-            value = session._await(value)
         if cell.quiet:
             value = None
         elif show is not None:
@@ -197,25 +190,6 @@ class _Publisher:
         session.part("display").clear_output(wait)
 
 
-class _Events:
-    """get_ipython().events: names are checked, functions are not called: what comes
-    before and after a cell is the engine's."""
-
-    _NAMES = ("pre_execute", "pre_run_cell", "post_execute", "post_run_cell",
-              "shell_initialized")
-
-    def register(self, event, function):
-        if event not in self._NAMES:
-            raise KeyError(event)
-
-    def unregister(self, event, function):
-        if event not in self._NAMES:
-            raise KeyError(event)
-
-    def trigger(self, event, *arguments, **options):
-        """Nothing is registered."""
-
-
 class _Manager:
     """get_ipython().magics_manager and .extension_manager"""
 
@@ -280,7 +254,7 @@ class ZMQInteractiveShell(InteractiveShell):
 
     def __init__(self):
         self.display_pub = _Publisher()
-        self.events = _Events()
+        self.events = session.part("events").events
         self.magics_manager = self.extension_manager = _Manager(self)
         self.configurables = []
         self.ast_transformers = []
