@@ -21,17 +21,28 @@ check_verdict check_failed(check_subject *subject, const char *format, ...)
 check_verdict check_skipped(check_subject *subject, const char *why);
 
 /* What the tests share: init, or a failure; what the plugin did against the rules; OK, or
- * skipped where it runs nothing that could be made up around it. */
+ * skipped where it runs nothing that could be made up around it; a hundred rounds. */
 bool check_begin(check_subject *subject, fake_engine *engine);
 check_verdict check_violated(check_subject *subject, const fake_engine *engine);
 check_verdict check_cannot_execute(check_subject *subject);
-check_verdict check_worker_half(check_subject *subject);
+check_verdict check_leaks(check_subject *subject,
+                          bool (*round)(check_subject *subject, fake_engine *engine));
+
+/* Those of plugin.h, and one that nobody knows; ended by a NULL name. */
+typedef struct check_query {
+    const char *name, *arguments;
+} check_query;
+extern const check_query check_queries[];
 
 typedef struct check_test {
     const char *name;
     check_verdict (*run)(check_subject *subject);
 } check_test;
-extern const check_test check_tests[]; /* ends by a NULL name; the first must not fail */
+/* Each ends by a NULL name; without the first of the file's nothing is worth running. */
+extern const check_test check_file_tests[];
+extern const check_test check_execution_tests[];
+extern const check_test check_worker_tests[];
+extern const check_test check_engine_tests[];
 extern const check_test check_random;
 
 #endif

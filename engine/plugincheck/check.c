@@ -122,13 +122,17 @@ static int run_all(const char *path, const kiln_plugin_check_options *options)
     unsigned number = 0;
     int failed = 0;
     bool whole = true;
-    for (const check_test *test = check_tests; test->name != NULL; test++) {
-        check_subject subject = {.path = path, .options = options};
-        check_verdict verdict =
-            whole ? run_in_child(&subject, test) : check_skipped(&subject, "it is not whole");
-        tell(++number, test->name, verdict, subject.why, options->quiet);
-        failed += verdict == CHECK_FAILED;
-        whole = whole && (test != check_tests || verdict == CHECK_OK);
+    static const check_test *const parts[] = {check_file_tests, check_execution_tests,
+                                              check_worker_tests, check_engine_tests, NULL};
+    for (const check_test *const *part = parts; *part != NULL; part++) {
+        for (const check_test *test = *part; test->name != NULL; test++) {
+            check_subject subject = {.path = path, .options = options};
+            check_verdict verdict = whole ? run_in_child(&subject, test)
+                                          : check_skipped(&subject, "it is not whole");
+            tell(++number, test->name, verdict, subject.why, options->quiet);
+            failed += verdict == CHECK_FAILED;
+            whole = whole && (test != check_file_tests || verdict == CHECK_OK);
+        }
     }
     for (int i = 0; i < SEQUENCES; i++) {
         kiln_plugin_check_options seeded = *options;

@@ -1,399 +1,32 @@
-#include "plugincheck/fake.h"
-
-#include "contract/input.h"
+/* What the engine does with a plugin: sessions, executions, ends. */
+#include "plugincheck/fake-t.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-struct kiln_process {
-    struct kiln_process *next;
-    kiln_spawn spawn;
-    bool killed;
-};
-
-struct kiln_watch {
-    struct kiln_watch *next;
-    int fd;
-    int events;
-    void (*ready)(void *user, int fd, int events);
-    void *user;
-};
-
-struct kiln_timer {
-    struct kiln_timer *next;
-    void (*fire)(void *user);
-    void *user;
-};
-
-static fake_engine *of(const kiln_host *host)
-{
-    return (fake_engine *)(uintptr_t)host;
-}
-
-static void violated(fake_engine *engine, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-static void violated(fake_engine *engine, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    if (engine->violation[0] == '\0') {
-        vsnprintf(engine->violation, sizeof(engine->violation), format, arguments);
-    }
-    va_end(arguments);
-}
-
-static fake_engine *called(const kiln_host *host, const char *function)
-{
-    fake_engine *engine = of(host);
-    if (gettid() != engine->thread) {
-        violated(engine, "host->%s was called from a thread of its own: only [loop] may",
-                 function);
-    }
-    return engine;
-}
-
-static void host_log(const kiln_host *host, uint32_t level, const char *text)
-{
-    fake_engine *engine = called(host, "log");
-    if (level > KILN_PLUGIN_LOG_DEBUG || text == NULL) {
-        violated(engine, "host->log: level %u or no text", level);
-        return;
-    }
-    snprintf(engine->last_log, sizeof(engine->last_log), "%s", text);
-}
-
-static const char *host_option(const kiln_host *host, const char *name)
-{
-    const fake_engine *engine = called(host, "option");
-    size_t length = strlen(name);
-    for (const kiln_option *option = engine->plugin->options;
-         option != NULL && option->name != NULL; option++) {
-        if (strcmp(option->name, name) != 0) {
-            continue;
-        }
-        for (const char *const *word = engine->set; word != NULL && *word != NULL; word++) {
-            if (strncmp(*word, name, length) == 0 && (*word)[length] == '=') {
-                return *word + length + 1;
-            }
-        }
-        return engine->odd != NULL             ? engine->odd
-               : option->default_value != NULL ? option->default_value
-                                               : "";
-    }
-    return NULL;
-}
-
-static fake_ticket *find(fake_engine *engine, kiln_ticket ticket, const char *function)
-{
-    fake_ticket *entry = ticket.slot < FAKE_TICKETS ? &engine->tickets[ticket.slot] : NULL;
-    if (entry != NULL && entry->active && entry->generation == ticket.generation) {
-        return entry;
-    }
-    if (entry == NULL || ticket.generation == 0 || ticket.generation > entry->generation) {
-        violated(engine, "host->%s with a ticket that it was never given", function);
-    } else if (!entry->abandoned) {
-        violated(engine, "host->%s after its execution had completed", function);
-    }
-    return NULL;
-}
-
-static int host_emit(const kiln_host *host, kiln_ticket ticket, const kiln_event *event)
-{
-    fake_engine *engine = called(host, "emit");
-    fake_ticket *entry = find(engine, ticket, "emit");
-    if (entry == NULL) {
-        return -ESTALE;
-    }
-    if (event->size < sizeof(*event) || event->type < KILN_EVENT_STREAM ||
-        event->type > KILN_EVENT_DECISION || (event->data == NULL && event->length > 0) ||
-        (event->type == KILN_EVENT_STREAM && event->stream != KILN_STDOUT &&
-         event->stream != KILN_STDERR)) {
-        violated(engine, "host->emit: an event of size %u, type %u, stream %u", event->size,
-                 event->type, event->stream);
-    } else if (event->type != KILN_EVENT_STREAM) {
-        json_t *json = json_loadb(event->data, event->length, 0, NULL);
-        if (!json_is_object(json)) {
-            violated(engine, "host->emit: type %u with what is no JSON object: %.*s",
-                     event->type, (int)(event->length < 60 ? event->length : 60), event->data);
-        }
-        json_decref(json);
-    }
-    entry->events++;
-    return 0;
-}
-
-static int host_complete(const kiln_host *host, kiln_ticket ticket, const kiln_outcome *outcome)
-{
-    fake_engine *engine = called(host, "complete");
-    fake_ticket *entry = find(engine, ticket, "complete");
-    if (entry == NULL) {
-        return -ESTALE;
-    }
-    if (outcome->size < sizeof(*outcome) || outcome->status > KILN_STATUS_UNAVAILABLE) {
-        violated(engine, "host->complete: an outcome of size %u, status %u", outcome->size,
-                 outcome->status);
-    }
-    entry->active = false;
-    entry->completions++;
-    entry->status = (kiln_status)outcome->status;
-    for (size_t i = 0; i < FAKE_SESSIONS; i++) {
-        if (engine->sessions[i].running == ticket.slot + 1) {
-            engine->sessions[i].running = 0;
-        }
-    }
-    return 0;
-}
-
-static int host_spawn(const kiln_host *host, kiln_session *session, const kiln_spawn *spawn,
-                      kiln_process **process)
-{
-    fake_engine *engine = called(host, "spawn");
-    const fake_session *known = NULL;
-    for (size_t i = 0; i < FAKE_SESSIONS; i++) {
-        known = session == &engine->sessions[i].base ? &engine->sessions[i] : known;
-    }
-    if (known == NULL || !known->open) {
-        violated(engine, "host->spawn in a session that is not open");
-        return -EINVAL;
-    }
-    if (spawn->argv == NULL || spawn->argv[0] == NULL || spawn->on_exit == NULL) {
-        violated(engine, "host->spawn without argv or on_exit");
-        return -EINVAL;
-    }
-    if (engine->refuse_spawn) {
-        return -ENOMEM;
-    }
-    struct kiln_process *made = calloc(1, sizeof(*made));
-    if (made == NULL) {
-        return -ENOMEM;
-    }
-    made->spawn = *spawn;
-    made->next = engine->processes;
-    engine->processes = made;
-    *process = made;
-    return 0;
-}
-
-static void host_kill(const kiln_host *host, kiln_process *process)
-{
-    fake_engine *engine = called(host, "kill");
-    struct kiln_process *known = engine->processes;
-    while (known != NULL && known != process) {
-        known = known->next;
-    }
-    if (known == NULL) {
-        violated(engine, "host->kill of a process that has ended");
-    } else {
-        known->killed = true;
-    }
-}
-
-static int host_write_file(const kiln_host *host, kiln_session *session, const char *name,
-                           const void *data, size_t length, uint32_t mode)
-{
-    fake_engine *engine = called(host, "write_file");
-    kiln_error err = KILN_ERROR_INIT;
-    (void)session, (void)mode;
-    if (kiln_file_name_check(name, &err) < 0 || (data == NULL && length > 0)) {
-        violated(engine, "host->write_file: \"%s\" is not one path inside the work directory",
-                 name);
-        return -EINVAL;
-    }
-    return 0;
-}
-
-static kiln_watch *host_watch(const kiln_host *host, int fd, int events,
-                              void (*ready)(void *user, int fd, int events), void *user)
-{
-    fake_engine *engine = called(host, "watch");
-    struct kiln_watch *made = calloc(1, sizeof(*made));
-    if (made != NULL) {
-        *made = (struct kiln_watch){engine->watches, fd, events, ready, user};
-        engine->watches = made;
-    }
-    return made;
-}
-
-static void host_unwatch(const kiln_host *host, kiln_watch *watch)
-{
-    fake_engine *engine = called(host, "unwatch");
-    struct kiln_watch **place = &engine->watches;
-    while (*place != NULL && *place != watch) {
-        place = &(*place)->next;
-    }
-    if (*place == NULL) {
-        violated(engine, "host->unwatch of what is not watched");
-        return;
-    }
-    *place = watch->next;
-    free(watch);
-}
-
-static kiln_timer *host_timer(const kiln_host *host, uint64_t milliseconds,
-                              void (*fire)(void *user), void *user)
-{
-    fake_engine *engine = called(host, "timer");
-    struct kiln_timer *made = calloc(1, sizeof(*made));
-    (void)milliseconds; /* here they fire in the order in which they were asked for */
-    if (made != NULL) {
-        *made = (struct kiln_timer){NULL, fire, user};
-        struct kiln_timer **last = &engine->timers;
-        while (*last != NULL) {
-            last = &(*last)->next;
-        }
-        *last = made;
-    }
-    return made;
-}
-
-static void host_cancel(const kiln_host *host, kiln_timer *timer)
-{
-    fake_engine *engine = called(host, "cancel");
-    struct kiln_timer **place = &engine->timers;
-    while (*place != NULL && *place != timer) {
-        place = &(*place)->next;
-    }
-    if (*place == NULL) {
-        violated(engine, "host->cancel of a timer that has fired or was cancelled");
-        return;
-    }
-    *place = timer->next;
-    free(timer);
-}
-
-static const kiln_runtime *find_runtime(const kiln_host *host, const char *language)
-{
-    static const char *const run[] = {"/usr/bin/interpreter", "{file}", NULL};
-    fake_engine *engine = called(host, "kiln.runtimes");
-    engine->runtime = (kiln_runtime){
-        .size = sizeof(engine->runtime), .language = language, .extension = ".txt", .run = run};
-    return &engine->runtime;
-}
-
-static const kiln_limits *default_limits(const kiln_host *host)
-{
-    static const kiln_limits limits = {.size = sizeof(limits), .timeout_ms = 60000};
-    (void)host;
-    return &limits;
-}
-
-static int files_prepared(const kiln_host *host, kiln_session *session, int work_fd,
-                          const char *error)
-{
-    (void)session, (void)work_fd, (void)error;
-    violated(called(host, "kiln.files"), "kiln.files: prepared, and no session_prepare waits");
-    return -ESTALE;
-}
-
-/* No worker can be reached from here. */
-static kiln_remote *no_guest(const kiln_host *host, const kiln_remote_callbacks *callbacks,
-                             void *user)
-{
-    fake_engine *engine = called(host, "kiln.guest");
-    (void)user;
-    if (callbacks->send == NULL || callbacks->ready == NULL || callbacks->done == NULL ||
-        callbacks->broken == NULL) {
-        violated(engine, "kiln.guest: open without one of its callbacks");
-    }
-    return NULL;
-}
-static void close_none(kiln_remote *remote)
-{
-    (void)remote;
-}
-static int received_by_none(kiln_remote *remote, const char *data, size_t length)
-{
-    (void)remote, (void)data, (void)length;
-    return -EPROTO;
-}
-static int execute_on_none(kiln_remote *remote, kiln_ticket ticket, const kiln_input *input)
-{
-    (void)remote, (void)ticket, (void)input;
-    return -EPIPE;
-}
-
-static int query_none(kiln_remote *remote, kiln_ticket ticket, const char *name,
-                      const char *arguments, size_t length)
-{
-    (void)remote, (void)ticket, (void)name, (void)arguments, (void)length;
-    return -EPIPE;
-}
-
-/* No query is asked here: a reply to one is stale. */
-static int host_reply(const kiln_host *host, kiln_ticket ticket, const char *json,
-                      size_t length, const char *error)
-{
-    fake_engine *engine = called(host, "reply");
-    (void)ticket, (void)length;
-    if (json == NULL && error == NULL) {
-        violated(engine, "host->reply with neither a reply nor an error");
-    }
-    violated(engine, "host->reply, and no query waits");
-    return -ESTALE;
-}
-
-/* Those of the engine that need no session's processes. */
-static const void *host_extension(const kiln_host *host, const char *id)
-{
-    static const kiln_runtimes runtimes = {sizeof(runtimes), find_runtime};
-    static const kiln_default_limits limits = {sizeof(limits), default_limits};
-    static const kiln_files files = {sizeof(files), files_prepared};
-    static const kiln_guests guests = {
-        sizeof(guests),  no_guest,   close_none, received_by_none,
-        execute_on_none, close_none, query_none,
-    };
-    static const struct {
-        const char *id;
-        const void *table;
-    } known[] = {
-        {KILN_EXTENSION_RUNTIMES, &runtimes},
-        {KILN_EXTENSION_LIMITS, &limits},
-        {KILN_EXTENSION_FILES, &files},
-        {KILN_EXTENSION_GUEST, &guests},
-    };
-    called(host, "extension");
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-        if (strcmp(known[i].id, id) == 0) {
-            return known[i].table;
-        }
-    }
-    return NULL;
-}
-
-/* ------------------------------------------------------------------ the engine's side */
-
 void fake_open(fake_engine *engine, const kiln_loaded_plugin *loaded, const char *const *set)
 {
     *engine = (fake_engine){
-        .host = {.size = sizeof(kiln_host),
-                 .abi_major = KILN_ABI_MAJOR,
-                 .abi_minor = KILN_ABI_MINOR,
-                 .log = host_log,
-                 .option = host_option,
-                 .emit = host_emit,
-                 .complete = host_complete,
-                 .spawn = host_spawn,
-                 .kill = host_kill,
-                 .write_file = host_write_file,
-                 .watch = host_watch,
-                 .unwatch = host_unwatch,
-                 .timer = host_timer,
-                 .cancel = host_cancel,
-                 .extension = host_extension,
-                 .reply = host_reply},
-        .loaded = loaded,
-        .plugin = &loaded->plugin,
-        .thread = gettid(),
-        .set = set,
-    };
+        .loaded = loaded, .plugin = &loaded->plugin, .thread = gettid(), .set = set};
+    fake_host_fill(&engine->host);
     for (size_t i = 0; i < FAKE_SESSIONS; i++) {
         snprintf(engine->sessions[i].base.id, sizeof(engine->sessions[i].base.id), "check%zu",
                  i);
+    }
+}
+
+void fake_make_oldest(fake_engine *engine)
+{
+    kiln_host *host = &engine->host;
+    engine->bare = true;
+    host->abi_minor = engine->plugin->abi_minor;
+    if (host->abi_minor == 0) { /* `reply` came with 1.1; 1.2 and 1.3 added nothing to it */
+        host->size = offsetof(kiln_host, extension) + sizeof(void *);
+        host->reply = NULL;
     }
 }
 
@@ -419,10 +52,10 @@ void fake_close(fake_engine *engine)
     engine->initialised = false;
     /* As the real engine: what a plugin still holds ends with it. */
     while (engine->watches != NULL) {
-        host_unwatch(&engine->host, engine->watches);
+        engine->host.unwatch(&engine->host, engine->watches);
     }
     while (engine->timers != NULL) {
-        host_cancel(&engine->host, engine->timers);
+        engine->host.cancel(&engine->host, engine->timers);
     }
 }
 
@@ -447,55 +80,169 @@ void fake_session_close(fake_engine *engine, size_t which)
     if (!session->open) {
         return;
     }
-    if (session->running != 0) {
+    if (session->running != 0 && session->begun) {
         fake_kill(engine);
-        fake_finish(engine, which);
+        if (!fake_finish(engine, which)) {
+            fake_violated(engine, "%s, also when all was killed at the session's end",
+                          fake_missing(engine, which));
+        }
     }
+    fake_abandon(engine, which);
     if (engine->plugin->session_close != NULL) {
         engine->plugin->session_close(engine->self, session->state);
     }
     session->state = NULL;
-    session->open = false;
+    session->open = session->preparing = session->placed = false;
 }
 
-int fake_execute(fake_engine *engine, size_t which)
+/* ---- executions and queries */
+
+static bool has_files(const fake_engine *engine)
+{
+    return engine->plugin->capabilities & KILN_CAP_FILES;
+}
+
+static const char *language_of(const fake_engine *engine)
+{
+    const char *language = engine->plugin->languages[0];
+    return language == NULL || strcmp(language, "*") == 0 ? "python" : language;
+}
+
+static const kiln_limits limits = {.size = sizeof(limits), .timeout_ms = 60000};
+
+/* A ticket for what the session is to run. */
+static int take_ticket(fake_engine *engine, fake_session *session, bool query)
+{
+    uint32_t slot = 0;
+    while (slot < FAKE_TICKETS &&
+           (engine->tickets[slot].active || engine->tickets[slot].abandoned)) {
+        slot++;
+    }
+    if (!session->open || session->running != 0 || slot == FAKE_TICKETS) {
+        return -EBUSY;
+    }
+    engine->tickets[slot] = (fake_ticket){
+        .generation = engine->tickets[slot].generation + 1, .active = true, .query = query};
+    session->running = slot + 1;
+    session->begun = false;
+    return 0;
+}
+
+static kiln_ticket ticket_of(const fake_engine *engine, const fake_session *session)
+{
+    uint32_t slot = session->running - 1;
+    return (kiln_ticket){slot, engine->tickets[slot].generation};
+}
+
+static void drop_ticket(fake_engine *engine, fake_session *session)
+{
+    if (session->running != 0) {
+        engine->tickets[session->running - 1].active = false;
+        session->running = 0;
+    }
+}
+
+static int begin(fake_engine *engine, fake_session *session)
 {
     static const char *const none[] = {NULL};
     static const char code[] = "print('checked')\n";
-    fake_session *session = &engine->sessions[which];
-    kiln_ticket ticket = {0};
-    while (ticket.slot < FAKE_TICKETS &&
-           (engine->tickets[ticket.slot].active || engine->tickets[ticket.slot].abandoned)) {
-        ticket.slot++;
-    }
-    if (!session->open || session->running != 0 || ticket.slot == FAKE_TICKETS) {
-        return -EBUSY;
-    }
-    fake_ticket *entry = &engine->tickets[ticket.slot];
-    *entry = (fake_ticket){.generation = entry->generation + 1, .active = true};
-    ticket.generation = entry->generation;
-    const char *language = engine->plugin->languages[0];
+    const kiln_ticket ticket = ticket_of(engine, session);
+    const fake_ticket *entry = &engine->tickets[ticket.slot];
     const kiln_input input = {
         .size = sizeof(input),
         .session_id = session->base.id,
         .code = code,
         .code_length = sizeof(code) - 1,
-        .language = language == NULL || strcmp(language, "*") == 0 ? "python" : language,
+        .language = language_of(engine),
         .args = none,
         .env = none,
         .input_files = none,
         .execution_count = 1,
-        .limits = {.size = sizeof(kiln_limits), .timeout_ms = 60000},
+        .limits = limits,
     };
-    session->running = ticket.slot + 1;
+    session->begun = true;
     int rc =
         engine->plugin->execute(engine->self, ticket, &session->base, session->state, &input);
     if (rc < 0) {
         if (entry->completions > 0) {
-            violated(engine, "execute completed its ticket and failed: it must do one of both");
+            fake_violated(engine,
+                          "execute completed its ticket and failed: it must do one of both");
         }
-        entry->active = false;
-        session->running = 0;
+        drop_ticket(engine, session);
+    }
+    return rc;
+}
+
+/* As the engine: the first session's execution begins from within `prepared`, another's a
+ * little later. */
+void fake_place_told(fake_engine *engine, fake_session *session, const char *why)
+{
+    session->preparing = false;
+    session->placed = why == NULL;
+    if (session->running == 0 || session->begun) {
+        return; /* what it was for has been given up */
+    }
+    if (why != NULL) {
+        drop_ticket(engine, session);
+    } else if (session == &engine->sessions[0]) {
+        begin(engine, session);
+    }
+}
+
+static bool begin_what_waits(fake_engine *engine)
+{
+    for (size_t i = 0; i < FAKE_SESSIONS; i++) {
+        fake_session *session = &engine->sessions[i];
+        if (session->running != 0 && !session->begun && session->placed) {
+            begin(engine, session);
+            return true;
+        }
+    }
+    return false;
+}
+
+int fake_execute(fake_engine *engine, size_t which)
+{
+    fake_session *session = &engine->sessions[which];
+    int rc = take_ticket(engine, session, false);
+    if (rc < 0 || !has_files(engine)) {
+        return rc < 0 ? rc : begin(engine, session);
+    }
+    if (session->preparing) {
+        return 0; /* for one that was given up; its place will do */
+    }
+    session->preparing = true;
+    session->placed = false;
+    rc = engine->plugin->session_prepare(engine->self, &session->base, session->state,
+                                         language_of(engine), &limits);
+    if (rc < 0) {
+        if (!session->preparing) {
+            fake_violated(engine,
+                          "session_prepare told of a place and failed: it must do one of both");
+        }
+        session->preparing = false;
+        drop_ticket(engine, session);
+    }
+    return rc;
+}
+
+int fake_query(fake_engine *engine, size_t which, const char *name, const char *arguments)
+{
+    fake_session *session = &engine->sessions[which];
+    int rc = take_ticket(engine, session, true);
+    if (rc < 0) {
+        return rc;
+    }
+    const kiln_ticket ticket = ticket_of(engine, session);
+    const fake_ticket *entry = &engine->tickets[ticket.slot];
+    session->begun = true;
+    rc = engine->plugin->query(engine->self, ticket, &session->base, session->state, name,
+                               arguments, strlen(arguments));
+    if (rc < 0) {
+        if (entry->completions > 0) {
+            fake_violated(engine, "query replied and failed: it must do one of both");
+        }
+        drop_ticket(engine, session);
     }
     return rc;
 }
@@ -503,18 +250,22 @@ int fake_execute(fake_engine *engine, size_t which)
 void fake_interrupt(fake_engine *engine, size_t which)
 {
     const fake_session *session = &engine->sessions[which];
-    if (session->running == 0 || engine->plugin->interrupt == NULL) {
-        return;
+    if (session->running != 0 && session->begun && engine->plugin->interrupt != NULL) {
+        engine->plugin->interrupt(engine->self, ticket_of(engine, session));
     }
-    uint32_t slot = session->running - 1;
-    engine->plugin->interrupt(engine->self,
-                              (kiln_ticket){slot, engine->tickets[slot].generation});
 }
 
 void fake_kill(fake_engine *engine)
 {
     for (struct kiln_process *one = engine->processes; one != NULL; one = one->next) {
         one->killed = true;
+    }
+    for (size_t i = 0; has_files(engine) && i < FAKE_SESSIONS; i++) {
+        const fake_session *session = &engine->sessions[i];
+        if (session->running != 0 && session->begun &&
+            !engine->tickets[session->running - 1].query) {
+            engine->plugin->kill(engine->self, ticket_of(engine, session));
+        }
     }
 }
 
@@ -556,22 +307,31 @@ static bool poll_watches(fake_engine *engine)
     return false;
 }
 
+static bool fire_timer(fake_engine *engine)
+{
+    struct kiln_timer *timer = engine->timers;
+    if (timer == NULL) {
+        return false;
+    }
+    engine->timers = timer->next;
+    void (*fire)(void *user) = timer->fire;
+    void *user = timer->user;
+    free(timer);
+    fire(user);
+    return true;
+}
+
 bool fake_step(fake_engine *engine)
 {
+    if (begin_what_waits(engine)) {
+        return true;
+    }
     if (engine->processes != NULL) {
         end_process(engine);
         return true;
     }
-    struct kiln_timer *timer = engine->timers;
-    if (timer != NULL) {
-        engine->timers = timer->next;
-        void (*fire)(void *user) = timer->fire;
-        void *user = timer->user;
-        free(timer);
-        fire(user);
-        return true;
-    }
-    return poll_watches(engine);
+    return engine->turn++ % 2 == 0 ? fire_timer(engine) || poll_watches(engine)
+                                   : poll_watches(engine) || fire_timer(engine);
 }
 
 bool fake_finish(fake_engine *engine, size_t which)
@@ -584,12 +344,20 @@ bool fake_finish(fake_engine *engine, size_t which)
     return engine->sessions[which].running == 0;
 }
 
+const char *fake_missing(const fake_engine *engine, size_t which)
+{
+    const fake_session *session = &engine->sessions[which];
+    return session->running == 0                         ? "nothing is missing"
+           : engine->tickets[session->running - 1].query ? "a query was never answered"
+           : session->begun                              ? "an execution was never completed"
+                            : "a session_prepare was never answered by kiln.files' prepared";
+}
+
 void fake_abandon(fake_engine *engine, size_t which)
 {
     fake_session *session = &engine->sessions[which];
     if (session->running != 0) {
-        engine->tickets[session->running - 1].active = false;
-        engine->tickets[session->running - 1].abandoned = true;
-        session->running = 0;
+        engine->tickets[session->running - 1].abandoned = session->begun;
+        drop_ticket(engine, session);
     }
 }

@@ -18,7 +18,10 @@ typedef struct fake_session {
     kiln_session base;
     void *state;
     bool open;
-    uint32_t running; /* slot + 1 of its execution, or 0 */
+    uint32_t running; /* slot + 1 of its execution or query, or 0 */
+    bool begun;       /* the plugin has been told of it */
+    bool preparing;   /* a session_prepare that is not answered */
+    bool placed;      /* answered, with a place: what waits for it can begin */
 } fake_session;
 
 typedef struct fake_ticket {
@@ -26,8 +29,7 @@ typedef struct fake_ticket {
     bool active;
     bool abandoned; /* what still comes for it is dropped, and is nobody's fault */
     unsigned completions;
-    unsigned events;
-    kiln_status status;
+    bool query;
 } fake_ticket;
 
 struct fake_engine {
@@ -45,6 +47,8 @@ struct fake_engine {
     struct kiln_watch *watches;
     struct kiln_timer *timers;
     bool refuse_spawn;
+    bool bare;              /* it has no extension */
+    unsigned turn;          /* timers and descriptors take turns */
     const char *const *set; /* "key=value" of the caller, NULL-terminated */
     const char *odd;        /* every option's value, or NULL */
     kiln_runtime runtime;
@@ -52,6 +56,9 @@ struct fake_engine {
 
 /* As the engine would have it before init. Nothing is to be freed but by fake_close. */
 void fake_open(fake_engine *engine, const kiln_loaded_plugin *loaded, const char *const *set);
+/* The oldest engine that takes the plugin: its host table ends where that one's did, and it
+ * has no extension. Before fake_init. */
+void fake_make_oldest(fake_engine *engine);
 /* NULL, or why init failed. */
 const char *fake_init(fake_engine *engine);
 /* fini, and what it left running ends. */
@@ -59,16 +66,21 @@ void fake_close(fake_engine *engine);
 
 int fake_session_open(fake_engine *engine, size_t which);
 void fake_session_close(fake_engine *engine, size_t which);
-/* The plugin's execute; 0: the session runs it. */
+/* The plugin's session_prepare, where it has FILES, and execute, at once or when the place is
+ * there. 0: the session runs it. */
 int fake_execute(fake_engine *engine, size_t which);
+/* The plugin's query; 0: the session waits for its reply. */
+int fake_query(fake_engine *engine, size_t which, const char *name, const char *arguments);
 void fake_interrupt(fake_engine *engine, size_t which);
 /* What the engine does when the grace is over: every program dies. */
 void fake_kill(fake_engine *engine);
 /* One thing happens: a program says something and ends, a timer fires, a descriptor is
  * ready. False: the plugin waits for nothing. */
 bool fake_step(fake_engine *engine);
-/* Steps until the session's execution is over; false: it never will be. */
+/* Steps until what the session runs is over; false: it never will be. */
 bool fake_finish(fake_engine *engine, size_t which);
+/* What it is that does not come, when fake_finish was false. */
+const char *fake_missing(const fake_engine *engine, size_t which);
 /* The ticket is stale from now on, as when the engine has given an execution up. */
 void fake_abandon(fake_engine *engine, size_t which);
 

@@ -42,6 +42,12 @@ static const char *random_step(fake_engine *engine, uint64_t draw)
             return "abandon";
         }
         /* fall through */
+    case 6:
+        if (engine->plugin->query != NULL && draw % 3 == 0) {
+            fake_query(engine, which, "complete", "{\"code\":\"\",\"cursor_pos\":0}");
+            return "query";
+        }
+        /* fall through */
     default:
         fake_step(engine);
         return "step";

@@ -65,7 +65,7 @@ static const char *worker_argument(const char *name)
     return NULL; /* nothing is asked */
 }
 
-check_verdict check_worker_half(check_subject *subject)
+static check_verdict worker_half(check_subject *subject)
 {
     static const kiln_worker_host host = {.size = sizeof(host),
                                           .emit = worker_emit,
@@ -83,7 +83,7 @@ check_verdict check_worker_half(check_subject *subject)
     if (plugin->worker == NULL) {
         return check_skipped(subject, subject->loaded->worker_program != NULL &&
                                               (plugin->capabilities & KILN_CAP_WORKER)
-                                          ? "it is a program of its own: kiln check starts it"
+                                          ? "it is a program of its own"
                                           : "it has none");
     }
     worker_options = subject->options;
@@ -115,3 +115,5 @@ check_verdict check_worker_half(check_subject *subject)
     }
     return CHECK_OK;
 }
+
+const check_test check_worker_tests[] = {{"its worker half", worker_half}, {NULL, NULL}};

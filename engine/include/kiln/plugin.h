@@ -233,14 +233,15 @@ struct kiln_host {
 
     /* Calls back while fd is ready (`events`: KILN_READABLE, KILN_WRITABLE); fd stays the
      * caller's and must outlive the watch. The watch is the engine's, until unwatch, which
-     * may be called from within `ready`, or until fini. NULL: out of memory. */
+     * may be called from within `ready`, or until fini. NULL: out of memory. Unwatch of NULL
+     * does nothing. */
     kiln_watch *(*watch)(const kiln_host *host, int fd, int events,
                          void (*ready)(void *user, int fd, int events), void *user);
     void (*unwatch)(const kiln_host *host, kiln_watch *watch);
 
     /* Calls back once after `milliseconds`, never from within. The timer is freed before
      * its call, by cancel, or by fini; not to be cancelled after that. NULL: out of
-     * memory. */
+     * memory. Cancel of NULL does nothing. */
     kiln_timer *(*timer)(const kiln_host *host, uint64_t milliseconds, void (*fire)(void *user),
                          void *user);
     void (*cancel)(const kiln_host *host, kiln_timer *timer);
@@ -283,7 +284,7 @@ typedef struct kiln_files {
      * hostile: it opens nothing but beneath it, follows no link and crosses no mount. Where
      * it is the top of a file system, that is the session's, and its use is told.
      * -1, and `error` with why in one line: there is no place to run in.
-     * 0; -ESTALE: nobody waits for it. */
+     * 0; -ESTALE: nobody waits for it. The session's execute may come from within. */
     int (*prepared)(const kiln_host *host, kiln_session *session, int work_fd,
                     const char *error);
 } kiln_files;
