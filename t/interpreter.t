@@ -69,6 +69,10 @@ r = run("-c", "import inspect; str(inspect.signature(print)), print.__self__")
 tap.is(texts(r), [[("(*args, sep=' ', end='\\n', file=None, flush=False)",]] .. "\n <module 'builtins' (built-in)>)",
   "print is Python's to whoever looks at it")
 
+r = run("-c", "import subprocess, sys; from multiprocessing.util import _args_from_interpreter_flags as flags\n"
+  .. "subprocess.run([sys.executable, *flags(), '-c', 'import sys; print(\"site\" in sys.modules, sys.flags.isolated)'])")
+tap.contains(r.stdout, "True 0", "a Python that multiprocessing starts finds the packages")
+
 r = run("-c", "import os; os.write(1, b'raw\\n'); os.system('echo sub; echo bad >&2'); print('p')")
 tap.contains(r.stdout, "raw\n", "bytes written past sys.stdout")
 tap.contains(r.stdout, "sub\n", "output of programs")

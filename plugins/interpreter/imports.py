@@ -107,6 +107,17 @@ def _after_getpass(module):
     module.getpass = getpass
 
 
+def _after_subprocess(module):
+    """Pythons that multiprocessing starts (and joblib, and others): this one is isolated and
+    has no site, for its own good; they are to find the packages."""
+    flags = module._args_from_interpreter_flags
+
+    def _args_from_interpreter_flags():
+        return [flag for flag in flags() if flag not in ("-I", "-S")]
+
+    module._args_from_interpreter_flags = _args_from_interpreter_flags
+
+
 def _after_matplotlib(module):
     if session.channel.option("matplotlib") == "false":
         return
@@ -121,6 +132,7 @@ def _after_ipython(module):
 _after = {
     "linecache": _after_linecache,
     "getpass": _after_getpass,
+    "subprocess": _after_subprocess,
     "matplotlib": _after_matplotlib,
     "IPython.core.display_functions": _after_ipython,
     "IPython.core.getipython": _after_ipython,
