@@ -63,6 +63,8 @@ enter("double?")
 says("Signature: double(a)", "NAME?")
 enter("double??")
 says("return a * 2", "NAME?? has the source")
+enter("double.__name__?")
+says("Type: str", "NAME.NAME?")
 says("In [8]: ", "neither is a cell")
 
 -- What code prints must not drive the terminal.
@@ -212,6 +214,13 @@ posix.sleep(0.3)
 repl:kill(posix.SIGTERM)
 ended = repl:wait()
 tap.is(ended.code, 143, "SIGTERM while a cell runs")
+
+repl = tap.start {
+  "kiln", "repl", terminal = true, cwd = directory, env = { XDG_STATE_HOME = state, TERM = "xterm" },
+}
+says("In [1]: ")
+enter("exit()")
+tap.is(repl:wait().code, 0, "exit() leaves, as in other interpreters")
 
 -- The terminal goes away.
 repl = tap.start {

@@ -16,7 +16,7 @@ static const char help[] =
     "usage: kiln repl [OPTIONS]\n\n"
     "Runs cells as they are typed, confined and under policies, in a session that keeps its\n"
     "state. :help at the prompt lists its commands; Tab completes; Ctrl-C stops the running\n"
-    "cell and a second one kills it; Ctrl-D leaves.\n\n"
+    "cell and a second one kills it; Ctrl-D or exit leaves.\n\n"
     "  -s, --session NAME     the session's name, \"repl\" without it\n"
     "  -b, --backend NAME     a wish: the policies decide\n"
     "  -l, --language LANG    \"python\" without it\n"

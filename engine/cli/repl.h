@@ -116,6 +116,8 @@ void kiln_repl_read_close(kiln_repl *repl);
 void kiln_repl_read(kiln_repl *repl);
 /* A line without its newline; NULL: the end. */
 void kiln_repl_line(kiln_repl *repl, const char *line);
+/* Unicode code points, which queries count cursors in. */
+size_t kiln_repl_code_points(const char *text, size_t length);
 /* Gives up what was typed. */
 void kiln_repl_read_cancel(kiln_repl *repl);
 

@@ -60,7 +60,7 @@ static bool run_help(kiln_repl *repl, char **words, int count)
     }
     kiln_repl_say(repl, "  %-27s what a name is; NAME?? also shows its source\n", "NAME?");
     kiln_repl_say(repl, "Tab completes, Ctrl-C stops the running cell (a second one kills it), "
-                        "Ctrl-D leaves.\n");
+                        "Ctrl-D or exit leaves.\n");
     return false;
 }
 
@@ -466,9 +466,9 @@ bool kiln_repl_inspect(kiln_repl *repl, const char *line)
     if (!name || !repl->answers) {
         return false; /* the language may have a meaning for it */
     }
-    auto_json json_t *arguments =
-        json_pack("{s:s%, s:I, s:i}", "code", line, length, "cursor_pos", (json_int_t)0,
-                  "detail_level", (int)marks - 1);
+    auto_json json_t *arguments = json_pack(
+        "{s:s%, s:I, s:i}", "code", line, length, "cursor_pos",
+        (json_int_t)kiln_repl_code_points(line, length), "detail_level", (int)marks - 1);
     return arguments != NULL && ask(repl, "inspect", arguments, on_inspection);
 }
 

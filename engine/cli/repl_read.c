@@ -131,9 +131,29 @@ void kiln_repl_line(kiln_repl *repl, const char *line)
 
 /* ---- a person */
 
+/* What people type to leave an interpreter; the code's own exit ends only its cell. */
+static bool wants_to_leave(const char *line)
+{
+    static const char *const words[] = {"exit", "quit", "exit()", "quit()"};
+    size_t length = strlen(line);
+    while (length > 0 && line[length - 1] == ' ') {
+        length--;
+    }
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (strlen(words[i]) == length && strncmp(line, words[i], length) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void on_line(void *user, const char *line)
 {
     kiln_repl *repl = user;
+    if (line != NULL && repl->cell.length == 0 && wants_to_leave(line)) {
+        kiln_repl_quit(repl);
+        return;
+    }
     const char *terminal = getenv("TERM");
     if (line == NULL && (terminal == NULL || strcmp(terminal, "dumb") == 0)) {
         kiln_repl_say(repl, "\n"); /* on others the library says it */
@@ -141,7 +161,7 @@ static void on_line(void *user, const char *line)
     kiln_repl_line(repl, line);
 }
 
-static size_t code_points(const char *text, size_t length)
+size_t kiln_repl_code_points(const char *text, size_t length)
 {
     size_t count = 0;
     for (size_t i = 0; i < length; i++) {
@@ -193,7 +213,8 @@ static void on_tab(void *user, const char *line, size_t cursor)
         return;
     }
     repl->tab_line = code.length;
-    size_t position = code_points(code.data, code.length) + code_points(line, cursor);
+    size_t position =
+        kiln_repl_code_points(code.data, code.length) + kiln_repl_code_points(line, cursor);
     if (kiln_buffer_append(&code, line, strlen(line)) < 0) {
         return;
     }
