@@ -211,6 +211,48 @@ judge(results[1], { status = "timeout", error = "cpu" }, "CPU time")
 judge(results[2], value("'next'"), "is that of a cell")
 end)
 
+-- ---- numpy: an image that has it
+
+local NUMPY = { "-s", "backend container.image=kiln-numpy:1", "-s", "backend container.preload=numpy", "--timeout", "10s" }
+local drawn
+cells("python", {
+  "import sys\n'numpy' in sys.modules",
+  "import numpy as np\na = np.arange(12, dtype=np.int16).reshape(3, 4)\na",
+  "a[0] = -1\nprint(a.sum(), a @ a.T.astype(float))\nnp.linalg.solve(np.eye(2) * 2, [2, 4])",
+  "m = np.ones((300, 300))\nprint('begun', flush=True)\nwhile True: m @ m",
+  "np.convolve([1, 2], [3, 4]), a[0, 0]",
+  "a[7]",
+  "np.random.random()",
+  "np.save('a.npy', a)",
+  "big = np.ones(400_000)\nprint('begun', flush=True)\nnp.convolve(big, big)", -- one call
+  "'a' in globals(), np.load('a.npy')[2, 3] if os.path.exists('a.npy') else None",
+}, NUMPY, function(results)
+judge(results[1], value("True"), "numpy: preloaded")
+judge(results[2], value("array([[ 0,  1,  2,  3],\n       [ 4,  5,  6,  7],\n       [ 8,  9, 10, 11]], dtype=int16)"),
+  "numpy: an array as a value")
+judge(results[3], { out = "^56 %[%[", check = value("array([1., 2.])").check }, "numpy: state, and LAPACK")
+judge(results[4], { status = "timeout", out = "^begun\n$" }, "numpy: many calls are interrupted")
+judge(results[5], value("(array([ 3, 10,  8]), -1)"), "numpy: and the state is kept")
+judge(results[6], { status = "error", error = "IndexError" }, "numpy: an error of its own")
+judge(results[7], { check = function(r) drawn = r.outputs[1].data["text/plain"] return tonumber(drawn) end },
+  "numpy: a random number")
+judge(results[8], { check = function(r) return r.output_files[1].name == "a.npy" end }, "numpy: a file")
+judge(results[9], { status = "timeout", out = "^begun\n$" }, "numpy: one call that does not end is stopped, too")
+judge(results[10], { status = "error", error = "NameError", check = function(r)
+  return decisions(r):find("state is lost", 1, true) ~= nil, decisions(r)
+end }, "numpy: with its state, which is told")
+end)
+cells("python", { "import numpy\nnumpy.random.random()" }, NUMPY, function(results)
+judge(results[1], { check = function(r)
+  local other = r.outputs[1].data["text/plain"]
+  return tonumber(other) and other ~= drawn, other
+end }, "numpy: another session's random numbers are others")
+end)
+cells("python", { "try:\n  import numpy\nexcept ImportError as error: print(error)\nimport random\nrandom.random() < 1" },
+  {}, function(results)
+judge(results[1], { out = "^No module named 'numpy'\n$" }, "an image without numpy goes without")
+end)
+
 -- ---- programs, by exec
 
 program("ash", "echo out; echo err >&2; cat; echo $COLOUR; pwd; id -u; exit 3", { "--stdin",
