@@ -351,6 +351,21 @@ judge(of(3), value("'kept'"), "and the session goes on")
 judge(of(1), { status = "crashed", error = "QueryStuck" }, "one that does not stop costs the session")
 judge(of(0), value("'last'"), "and the next cell works")
 
+-- A container that takes longer to start than an answer may: cells from a pipe stay apart.
+local slow = tap.tempdir()
+os.execute("chmod 755 " .. slow)
+tap.write(slow .. "/slow.py", "import time\ntime.sleep(3)\n")
+local piped = tap.run { argv = { "kiln", "repl", "--config", container.config, "--json", "--set",
+  "backend container.mounts=" .. slow .. ":/data", "--set", "backend container.env=PYTHONPATH=/data", "--set",
+  "backend container.preload=slow" }, stdin = "import sys; 'slow' in sys.modules\n2\ndef f():\n  return 3\n\nf()\n",
+  timeout = 120 }
+local said = {}
+for line in piped.out:gmatch("[^\n]+") do said[#said + 1] = json.decode(line) end
+judge(said[1], value("True"), "repl: a container that starts slowly")
+judge(said[2], value("2"), "repl: the next line is the next cell")
+judge(said[4], value("3"), "repl: and a block is one")
+tap.is(#said, 4, "repl: so many cells")
+
 container.no_leaks(before)
 container.stop()
 tap.done()

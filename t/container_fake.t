@@ -42,6 +42,12 @@ tap.is(tap.run({ "kiln", "run", "-s", "engine.backends=exec container", "-s",
   "engine.backend=exec", "-b", "exec", "-l", "bash",
   "-c", "echo other" }).out, "other\n", "another backend does not care")
 
+r = tap.run { argv = { "kiln", "repl", "--json", "--set", "engine.backends=exec container", "--set",
+  "engine.backend=container", "--set", "backend container.socket=" .. dir .. "/none.sock" }, stdin = "1\n2\n" }
+local cells = {}
+for line in r.out:gmatch("[^\n]+") do cells[#cells + 1] = (json.decode(line) or {}).status end
+tap.is(table.concat(cells, " "), "unavailable unavailable", "kiln repl: each cell is told so")
+
 -- ---- configuration
 
 for _, bad in ipairs {

@@ -68,9 +68,12 @@ static void on_completeness(void *user, json_t *reply, const kiln_error *err)
     if (reply == NULL) {
         repl->answers = err->code != -ENOTSUP && repl->answers;
     }
-    bool whole = status == NULL || strcmp(status, "unknown") == 0
-                     ? looks_whole(repl->cell.data)
-                     : strcmp(status, "incomplete") != 0;
+    bool unknown = reply == NULL ? err->code == -ETIMEDOUT || err->code == -ENOTSUP
+                                 : strcmp(status, "unknown") == 0;
+    /* Where there is no session to ask, running the cell tells why. */
+    bool whole = unknown         ? looks_whole(repl->cell.data)
+                 : reply == NULL ? true
+                                 : strcmp(status, "incomplete") != 0;
     if (whole) {
         run_cell(repl);
     } else {

@@ -102,9 +102,10 @@ int kiln_session_files_keep_only(kiln_session *session, const json_t *names, kil
 /* A query (plugin.h): whatever is asked of a session's state that is not an execution. It
  * changes no count and no history. `backend` NULL: the one that ran last, else the default
  * one. `arguments`: an object, borrowed. 0: `done` follows once, not from inside this call:
- * the reply, checked and borrowed, or NULL with err: -ETIMEDOUT ([session] query_timeout;
- * the session goes on), -ECANCELED (kiln_query_cancel, a cell came, the worker ended),
- * -EPROTO (the reply had not the shape). Negative: refused; -EBUSY: a cell or another query
+ * the reply, checked and borrowed, or NULL with err: -ETIMEDOUT ([session] query_timeout, from
+ * when the session has a place on the backend; the session goes on), -ECANCELED
+ * (kiln_query_cancel, a cell came, the worker ended), -EPROTO (the reply had not the shape); or
+ * why it has no such place. Negative: refused; -EBUSY: a cell or another query
  * is in flight; -ENOTSUP: the backend answers none; -EINVAL. */
 int kiln_session_query(kiln_session *session, const char *backend, const char *name,
                        json_t *arguments,

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { MATCHES_MAX = 100000 };
+enum { MATCHES_MAX = 100000, START_MS = 60000 };
 
 struct kiln_query {
     kiln_core_session *session;
@@ -15,7 +15,7 @@ struct kiln_query {
     kiln_binding *binding; /* once it was asked */
     char *name;
     json_t *arguments;
-    uv_timer_t *timer; /* the time, then the grace, then to tell the end */
+    uv_timer_t *timer; /* a start, the time, then the grace, then to tell the end */
     bool stopped;      /* its time was up */
     bool starting;     /* inside kiln_session_query */
     json_t *reply;     /* with err: the end, told by the timer */
@@ -273,6 +273,8 @@ static void on_ready(void *user, kiln_binding *binding, int root_fd, const kiln_
     }
     bool starting = query->starting;
     query->binding = binding;
+    /* A place to be asked in may take longer to make (a container) than any answer does. */
+    uv_timer_start(query->timer, on_time_up, query->session->engine->query_timeout_ms, 0);
     query->starting = true; /* it may be answered from within */
     query->err = (kiln_error)KILN_ERROR_INIT;
     int rc = kiln_binding_query(binding, query->name, query->arguments,
@@ -339,7 +341,7 @@ int kiln_session_query(kiln_session *session_, const char *backend_name, const c
     query->user = user;
     uv_timer_init(session->engine->loop, query->timer);
     query->timer->data = query;
-    uv_timer_start(query->timer, on_time_up, session->engine->query_timeout_ms, 0);
+    uv_timer_start(query->timer, on_time_up, START_MS, 0);
     session->query = query;
     kiln_core_session_used(session);
     *out = query;
