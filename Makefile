@@ -295,7 +295,7 @@ lint-cppcheck:
 	  -Iengine -Iengine/include -Iplugins/interpreter engine plugins t
 
 lint-scripts:
-	@for f in $(wildcard scripts/*.lua t/lib/*.lua) $$(grep -l '^#!.*luajit' /dev/null $(wildcard t/*.t)); \
+	@for f in $(wildcard scripts/*.lua t/lib/*.lua) $$(grep -l '^#!.*luajit' /dev/null $(wildcard t/*.t t/real/*.t)); \
 	  do luajit -bl "$$f" >/dev/null || exit 1; done
 	@for f in $(wildcard plugins/*/*.py t/*/*.py); do $(PYTHON) -c \
 	  'import sys; compile(open(sys.argv[1]).read(), sys.argv[1], "exec")' "$$f" || exit 1; done
@@ -334,6 +334,14 @@ real: packages-real
 	@$(PYTHON) t/real/compare.py --build $(BUILD) $(REAL_FLAGS)
 	@$(PYTHON) t/real/cpython.py --kiln $(BUILD)/kiln $(CPYTHON_FLAGS)
 
+# Their Python in container sessions: bootstrapped from apt's own mirror, a minute or two each.
+RELEASES = bullseye trixie
+releases: packages-test
+	@$(SUBMAKE) all
+	@for release in $(RELEASES); do RELEASE=$$release KILN="$${KILN:-$(abspath $(BUILD))/kiln}" \
+	  KILN_BUILD=$(abspath $(BUILD)) LUA_PATH='t/lib/?.lua;;' MAKEFLAGS= MAKELEVEL= \
+	  prove --exec '' $(PROVE_FLAGS) t/real/releases.t </dev/null || exit 1; done
+
 scenarios: packages-scenarios
 	@$(SUBMAKE) all
 	@$(PYTHON) t/real/scenarios.py --build $(BUILD) $(SCENARIOS_FLAGS)
@@ -354,11 +362,12 @@ help:
 	@echo 'make fuzz      each decoder for FUZZ_SECONDS=30'
 	@echo 'make bench     the cost, beside floors, peers and targets'
 	@echo 'make real      notebooks that others wrote, beside ipykernel; CPython tests, inside'
+	@echo 'make releases  container sessions with the Python of other releases of Debian'
 	@echo 'make scenarios a public collection of tasks under kiln eval, beside bare runs'
 	@echo 'make coverage  line coverage of the tests'
 	@echo 'make clean'
 
 .PHONY: all run test test-v2 defences suite sanitize coverage install clean lint format lint-format lint-cppcheck \
-  lint-scripts fuzz fuzz-run bench real scenarios help
+  lint-scripts fuzz fuzz-run bench real releases scenarios help
 -include $(ENGINE_OBJECTS:.o=.d) $(PLUGIN_SOURCES:%.c=$(BUILD)/%.d) $(UNITS:=.d) \
   $(TEST_PLUGINS:.so=.d) $(BENCHES:=.d) $(FUZZERS:=.d)

@@ -9,7 +9,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from cells import channel, done, main, ok, run, runner, same, skip  # noqa: E402
-from cells import ERROR, OK  # noqa: E402
+from cells import ERROR, MARKS, OK  # noqa: E402
 
 
 def bundles(ran):
@@ -139,11 +139,12 @@ same([line for line in r.error["traceback"] if not line.startswith(" ") and line
      ["Traceback (most recent call last):", "ZeroDivisionError: division by zero",
       "During handling of the above exception, another exception occurred:",
       "Traceback (most recent call last):", "KeyError: 'k'"], "an exception while handling another")
-r = run("raise ExceptionGroup('g', [ValueError(1), ExceptionGroup('h', [TypeError('t')])])")
-ok("TypeError: t" in r.trace and r.error["value"] == "g (2 sub-exceptions)", "groups within groups")
+if MARKS:
+    r = run("raise ExceptionGroup('g', [ValueError(1), ExceptionGroup('h', [TypeError('t')])])")
+    ok("TypeError: t" in r.trace and r.error["value"] == "g (2 sub-exceptions)", "groups within groups")
 r = run("x = 1\nif x:\n    y = (1,\nz")
-ok(r.error["name"] == "SyntaxError" and "'(' was never closed" in r.trace and "^" in r.trace,
-   "a syntax error has its caret", r.trace)
+ok(r.error["name"] == "SyntaxError" and "^" in r.trace and
+   ("'(' was never closed" in r.trace or sys.version_info < (3, 10)), "a syntax error has its caret", r.trace)
 r = run("  x = 1\n y = 2")
 same(r.error["name"], "IndentationError", "an indentation error")
 r = run("print('then')\ndisplay(1)\nraise ValueError('end')\nprint('never')")

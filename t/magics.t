@@ -5,7 +5,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib"))
 from cells import channel, done, main, ok, run, runner, same  # noqa: E402
-from cells import ERROR, OK  # noqa: E402
+from cells import ERROR, MARKS, OK  # noqa: E402
 
 
 def refused(source, part):
@@ -109,7 +109,7 @@ ok(run("!seq 100000").out.endswith("99999\n100000\n"), "long output of a command
 run("%%time\ndef broken():\n    return 1/0")
 r = run("%time 1 +\\\n 2")
 r = run("%time broken()")
-ok("    %time broken()" in r.trace and "    return 1/0\n           ~^~" in r.trace,
+ok("    %time broken()" in r.trace and "    return 1/0\n" + "           ~^~" * MARKS in r.trace,
    "what a magic has run keeps its lines", r.trace)
 
 # ---- time

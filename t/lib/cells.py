@@ -11,6 +11,7 @@ import types
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "plugins",
                       "interpreter")
 TAP = os.fdopen(os.dup(1), "w", 1)
+MARKS = sys.version_info >= (3, 11)  # tracebacks have them beneath lines; there are groups
 KINDS = {2: "display", 3: "result", 4: "error", 5: "update", 6: "clear"}
 
 

@@ -13,9 +13,10 @@ cgroup_manager = "cgroupfs"
 events_logger = "file"
 ]]
 
--- Skips the whole test, with what is lacking, where containers cannot be run.
-function container.require()
-  local made = tap.run { "t/container/images", tap.build:gsub("/sanitize$", "") .. "/images", timeout = 900 }
+-- Skips the whole test, with what is lacking, where containers cannot be run. With a release of
+-- Debian: with its image, too.
+function container.require(release)
+  local made = tap.run { "t/container/images", (tap.build:gsub("/sanitize$", "")) .. "/images", release, timeout = 900 }
   local lacks = made.out:match("lacks: ([^\n]+)")
   if lacks then tap.skip_all("lacks " .. lacks) end
   if made.code ~= 0 then tap.skip_all("the images could not be made: " .. made.err) end
@@ -50,8 +51,8 @@ function container.serve()
   end
 end
 
-function container.start()
-  container.require()
+function container.start(release)
+  container.require(release)
   container.dir = tap.tempdir()
   tap.write(container.dir .. "/containers.conf", CONF)
   container.serve()
