@@ -108,6 +108,12 @@ class Kernel:
         self.client.get_shell_msg(timeout=60)
         return (time.perf_counter() - since) * 1e3
 
+    def private_mb(self):
+        """As t/bench/memory reads it of a session."""
+        rollup = pathlib.Path(f"/proc/{self.manager.provisioner.process.pid}/smaps_rollup")
+        return sum(int(line.split()[1]) for line in rollup.read_text().splitlines()
+                   if line.startswith("Private_")) / 1024
+
     def close(self):
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
@@ -119,8 +125,9 @@ class Table:
         self.rows = []
 
     def row(self, what, kiln, floor=None, peer=None, at_most=None, faster=None, ceiling=None,
-            p99_ms=None, unit="ms"):
-        """at_most: times the floor; faster: times faster than the peer; ceiling: in `unit`."""
+            p99_ms=None, p99_ceiling=None, more=None, unit="ms"):
+        """at_most: times the floor; faster: times faster than the peer; ceiling: in `unit`, as
+        p99_ceiling, of the 99th percentile, and `more`, than the floor."""
         checks = []
         if at_most is not None:
             checks.append((f"<= {at_most:g} x floor", kiln <= at_most * floor))
@@ -128,6 +135,10 @@ class Table:
             checks.append((f">= {faster:g} x faster than peer", kiln * faster <= peer))
         if ceiling is not None:
             checks.append((f"<= {ceiling:g} {unit}", kiln <= ceiling))
+        if p99_ceiling is not None:
+            checks.append((f"p99 {p99_ms:.3f} <= {p99_ceiling:g} {unit}", p99_ms <= p99_ceiling))
+        if more is not None:
+            checks.append((f"<= floor + {more:g} {unit}", kiln <= floor + more))
         row = {"what": what, "unit": unit, "kiln_ms": kiln, "floor_ms": floor, "peer_ms": peer,
                "p99_ms": p99_ms, "times_floor": kiln / floor if floor else None,
                "times_faster": peer / kiln if peer and kiln > 0 else None,
@@ -199,7 +210,7 @@ def cells(table, kiln, interpreter, peer, arguments):
     table.row("the same code again", median(series["cell_seen"]), echo, peer, at_most=1.15,
               p99_ms=p99(series["cell_seen"]))
     table.row("interrupt of `while True: pass`, to the reply", median(series["interrupt"]), echo,
-              at_most=10, p99_ms=p99(series["interrupt"]))
+              at_most=10, p99_ms=p99(series["interrupt"]), p99_ceiling=0.5)
     return echo
 
 
@@ -230,6 +241,9 @@ def sessions(table, kiln, interpreter, cold_ms, arguments):
                          *options)
         table.row(what, median(series["session"]), median(series["fork"]), cold_ms,
                   p99_ms=p99(series["session"]), **limits)
+        if options:
+            table.row("the same / an unconfined fork of a worker, to its answer",
+                      median(series["session"]), median(series["unconfined"]), at_most=1.3)
 
 
 def branches(table, kiln, arguments):
@@ -239,7 +253,7 @@ def branches(table, kiln, arguments):
         table.row(f"branch of {megabytes} MB, first cell answered / its own fork",
                   of["branch"], of["fork"], at_most=2, ceiling=5)
         table.row(f"transactional cell, {megabytes} MB, with think time / the plain cell",
-                  of["thinking"], of["plain"])
+                  of["thinking"], of["plain"], more=0.3)
         table.row("the same, back to back / the plain cell", of["back_to_back"], of["plain"],
                   ceiling=6)
         table.row(f"failed cell undone, {megabytes} MB / failed cell",
@@ -252,7 +266,8 @@ def pool(table, kiln, cold_ms, arguments):
     series = program(arguments.build, "pool", kiln, arguments.runs)
     warm = median(series["warm_cell"])
     table.row("session from the pool: first cell / in a warm session", median(series["first_cell"]),
-              warm, cold_ms, at_most=1.5, faster=5000, p99_ms=p99(series["first_cell"]))
+              warm, cold_ms, at_most=1.5, faster=5000, p99_ms=p99(series["first_cell"]),
+              p99_ceiling=0.5)
     table.row("the same without the pool", median(series["cold_first_cell"]), warm, cold_ms)
     table.row("first DataFrame of a session from the pool / its second",
               median(series["frame_first"]), median(series["frame_second"]), at_most=2)
@@ -276,15 +291,35 @@ def rates(table, kiln, peer, arguments):
                   **limits)
 
 
+# Those of t/bench/memory.c.
+USUAL_CELLS = ("x = 1", "print(x)", "import numpy as np; a = np.arange(100.0)", "a.sum()",
+               "import pandas as pd\nd = pd.DataFrame({'k': list('abc'), 'v': range(3)})\nd")
+
+
+def peer_memory():
+    """MB private to an ipykernel, before and after gc.collect()."""
+    kernel = Kernel()
+    try:
+        for cell in USUAL_CELLS:
+            kernel.run(cell)
+        idle = kernel.private_mb()
+        kernel.run("import gc; gc.collect()")
+        return idle, kernel.private_mb()
+    finally:
+        kernel.close()
+
+
 def memory(table, kiln, arguments):
     """In MB where it says so."""
+    peer, peer_collected = peer_memory()
     count = 40 if arguments.quick else 200
     series = {name: median(values) if values else 0
               for name, values in program(arguments.build, "memory", kiln, count).items()}
     mb = {name: value * 1e3 / 1024 for name, value in series.items()}  # KiB came as microseconds
-    table.row(f"MB private to one of {count} idle sessions, 5 cells done", mb["session"],
+    table.row(f"MB private to one of {count} idle sessions / ipykernel",
+              mb["session"], None, peer, ceiling=8, unit="MB")
+    table.row("MB, after gc.collect() / ipykernel", mb["session_collected"], None, peer_collected,
               ceiling=8, unit="MB")
-    table.row("MB, after gc.collect()", mb["session_collected"], ceiling=8, unit="MB")
     table.row("MB resident, the engine without sessions", mb["engine"], ceiling=12, unit="MB")
     table.row(f"MB resident, the engine more for each of {count} sessions",
               (mb["engine_full"] - mb["engine"]) / count, ceiling=0.5, unit="MB")
