@@ -74,6 +74,7 @@ _info = None
 def before(source):
     global _info
     _info = Info(source)
+    session.part("autoreload").check()
     events.trigger("pre_execute")
     events.trigger("pre_run_cell", _info)
 
@@ -84,3 +85,4 @@ def after(source, count, error):
     info, _info = _info or Info(source), None
     events.trigger("post_execute")
     events.trigger("post_run_cell", Result(info, count, error))
+    session.part("autoreload").note()

@@ -289,10 +289,12 @@ def _reload_ext(line):
     _load_ext(line)
 
 
-def _autoreload(line):
-    """%autoreload: accepted; modules are reloaded by importlib.reload() alone."""
-    sys.stderr.write("%autoreload: modules are not reloaded by themselves here; "
-                     "importlib.reload(module) does it\n")
+def _reloading(name):
+    def run(line):
+        getattr(session.part("autoreload"), name)(line)
+
+    run.__doc__ = getattr(session.part("autoreload"), name).__doc__
+    return run
 
 
 def _ignored(line, body=None):
@@ -346,7 +348,8 @@ _line_magics = {
     "tb": workspace.show_traceback,
     "matplotlib": _matplotlib, "pylab": _pylab, "config": _config, "precision": _precision,
     "xmode": _xmode, "automagic": _automagic, "load_ext": _load_ext, "reload_ext": _reload_ext,
-    "unload_ext": _ignored, "autoreload": _autoreload, "lsmagic": _lsmagic, "magic": _magic,
+    "unload_ext": _ignored, "autoreload": _reloading("autoreload"),
+    "aimport": _reloading("aimport"), "lsmagic": _lsmagic, "magic": _magic,
     "pinfo": _described("info"), "pinfo2": _described("source_info"), "pdoc": _described("doc"),
     "pdef": _described("signature"), "psource": _described("source"),
     "pfile": _described("source"), "psearch": _described("search"),

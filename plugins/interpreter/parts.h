@@ -18,6 +18,7 @@
     X(interactivity, "interactivity.py")                                                       \
     X(shell, "shell.py")                                                                       \
     X(events, "events.py")                                                                     \
+    X(autoreload, "autoreload.py")                                                             \
     X(magics, "magics.py")                                                                     \
     X(arguments, "arguments.py")                                                               \
     X(timing, "timing.py")                                                                     \
