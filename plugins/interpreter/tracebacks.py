@@ -66,17 +66,24 @@ def _related(error):
     return seen
 
 
+def _tell_sources(trace, cache):
+    """Of the cells that the traceback passes, and no others: there may be thousands."""
+    while trace is not None:
+        filename = trace.tb_frame.f_code.co_filename
+        source = session.sources.get(filename)
+        if source is not None and filename not in cache:
+            cache[filename] = (len(source), None, source.splitlines(True), filename)
+        trace = trace.tb_next
+
+
 def lines(error):
     """The traceback as Python prints it, as lines without their ends."""
     session.library("ast")  # traceback imports it late, when a file ast.py may be in its way
     traceback = session.library("traceback")
     linecache = session.library("linecache")
-    for filename, source in session.sources.items():
-        if filename not in linecache.cache:
-            linecache.cache[filename] = (
-                len(source), None, source.splitlines(True), filename)
     for one in _related(error):
         one.__traceback__ = _user_trace(one.__traceback__)
+        _tell_sources(one.__traceback__, linecache.cache)
     report = traceback.TracebackException(type(error), error, error.__traceback__)
     return "".join(report.format()).rstrip("\n").split("\n")
 

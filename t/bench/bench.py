@@ -202,6 +202,11 @@ def peer_cells():
     return peer, kernel.cold_ms
 
 
+def apart():
+    """Two processors, for a row of each side on one of its own: words, or none."""
+    return sorted(os.sched_getaffinity(0))[:2] if len(os.sched_getaffinity(0)) > 1 else []
+
+
 def cells(table, kiln, interpreter, peer, arguments):
     series = program(arguments.build, "cell", kiln, interpreter, arguments.runs * 100)
     echo = median(series["echo"])
@@ -211,6 +216,12 @@ def cells(table, kiln, interpreter, peer, arguments):
               p99_ms=p99(series["cell_seen"]))
     table.row("interrupt of `while True: pass`, to the reply", median(series["interrupt"]), echo,
               at_most=10, p99_ms=p99(series["interrupt"]), p99_ceiling=0.5)
+    if apart():  # the kernel mostly puts the two sides on one
+        series = program(arguments.build, "cell", kiln, interpreter, arguments.runs * 50, *apart())
+        far = median(series["echo"])
+        table.row("cell, each side on a processor of its own / such an echo",
+                  median(series["cell"]), far)
+        table.row("the same code again, likewise", median(series["cell_seen"]), far)
     return echo
 
 
@@ -275,18 +286,27 @@ def pool(table, kiln, cold_ms, arguments):
               median(series["frame_second"]))
 
 
+def forks():
+    """Milliseconds of a fork and exit of numpy+, taken where it is used."""
+    here = pathlib.Path(__file__).with_name("forks.py")
+    done = subprocess.run([PYTHON, str(here)], env=ENVIRONMENT, stdout=subprocess.PIPE, check=True)
+    return [value / 1e3 for value in json.loads(done.stdout)["fork_exit"]]
+
+
 def rates(table, kiln, peer, arguments):
     """Milliseconds each, of what comes and goes as fast as it can."""
+    fork_exit = forks()
     series = {name: values[0] for name, values in program(
         arguments.build, "rate", kiln, 1 if arguments.quick else 4).items()}
+    fork_exit = median(fork_exit + forks())
     for name, what, peer_ms, limits in (
         ("cells_1", "cells, one after the other, 1 session", peer, {"faster": 100}),
         ("cells_8", "cells, 8 sessions", peer, {"faster": 100}),
-        ("sessions", "sessions of numpy+ opened, used, closed / fork+exit", None,
+        ("sessions", "sessions of numpy+ opened, used, closed / fork+exit of numpy+", None,
          {"at_most": 12}),
         ("programs", "programs in sessions of their own / fork+exec", None, {}),
     ):
-        floor = {"sessions": series["fork_exit"], "programs": series["fork_exec"]}.get(name)
+        floor = {"sessions": fork_exit, "programs": series["fork_exec"]}.get(name)
         table.row(f"{what}: {1e3 / series[name]:,.0f} a second", series[name], floor, peer_ms,
                   **limits)
 

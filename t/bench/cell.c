@@ -1,5 +1,5 @@
-/* cell KILN INTERPRETER.so RUNS - a cell's round trip in a live session, beside the
- * least that two processes can do: a frame of the same size there and back over a
+/* cell KILN INTERPRETER.so RUNS [HERE THERE] - a cell's round trip in a live session, beside
+ * the least that two processes can do: a frame of the same size there and back over a
  * socketpair, with the same one read a side. */
 #include "measure.h"
 
@@ -74,9 +74,10 @@ static void echo_once(int fd)
 
 int main(int argc, char **argv)
 {
-    if (argc != 4) {
-        measure_fail("usage", "cell KILN INTERPRETER.so RUNS");
+    if (argc != 4 && argc != 6) {
+        measure_fail("usage", "cell KILN INTERPRETER.so RUNS [HERE THERE]");
     }
+    measure_place(argc > 5 ? argv[5] : NULL); /* the other side inherits it */
     int runs = atoi(argv[3]), echo_fd = -1;
     pid_t echo_pid = start_echo(&echo_fd);
     kiln_error err = KILN_ERROR_INIT;
@@ -90,6 +91,7 @@ int main(int argc, char **argv)
     measure_guest guest;
     measure_sandbox_open(&sandbox, zygote);
     measure_guest_start(&guest, sandbox.sandbox);
+    measure_place(argc > 5 ? argv[4] : NULL);
     uint64_t count = 1;
     for (int i = 0; i < 50; i++) {
         measure_guest_cell(&guest, &loop, "1+1", count++); /* warms both sides */

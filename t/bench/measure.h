@@ -8,6 +8,7 @@
 #include "worker/sandboxed.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +57,20 @@ static inline void measure_fail(const char *what, const char *why)
 {
     fprintf(stderr, "t/bench: %s: %s\n", what, why);
     exit(1);
+}
+
+/* From now on this process, and those that it starts, run on that processor. NULL: where the
+ * kernel likes. */
+static inline void measure_place(const char *processor)
+{
+    cpu_set_t only;
+    CPU_ZERO(&only);
+    if (processor != NULL) {
+        CPU_SET((size_t)atoi(processor), &only);
+        if (sched_setaffinity(0, sizeof(only), &only) < 0) {
+            measure_fail("processor", strerror(errno));
+        }
+    }
 }
 
 /* The least that a new process can do: from fork() to its first byte. */
