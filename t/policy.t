@@ -94,6 +94,10 @@ local xml = tap.read(dir .. "/junit.xml")
 tap.contains(xml, '<testsuites name="kiln test" tests="2" failures="1">', "JUnit: the sums")
 tap.contains(xml, 'name="passes &#60;&#38;&#62;"', "JUnit: names are escaped")
 tap.like(xml, '<failure message="[^"]*half_test.-no &#34;way&#34;"/>', "JUnit: why it failed")
+tap.write(dir .. "/never.lua", "return function(input, ctx, next) return next(input) end\n")
+tap.write(dir .. "/never_test.lua", "test.case('nothing', function() test.ok(true, 'yes') end)\n")
+tap.like(tap.run({ "kiln", "test", "--coverage", dir .. "/never_test.lua" }).out,
+  "# coverage [^\n]*/never%.lua: 0 of 1 lines %(0%%%), not run: 1\n", "a policy that its tests never run")
 tap.like(tap.run({ "kiln", "test", "--coverage" }).out, "# coverage scripts/deny%.lua: %d+ of %d+ lines %(100%%%)",
   "the shipped policies' lines")
 tap.is(tap.run({ "kiln", "test", "--junit", dir .. "/no/where.xml", dir .. "/half_test.lua" }).code, 125,

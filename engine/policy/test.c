@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <lauxlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     TEST_MEMORY = 128 << 20,
@@ -96,6 +97,20 @@ static int run_suite(lua_State *L)
     return 0;
 }
 
+/* The policy that a NAME_test.lua stands beside counts also when its tests never run it. */
+static int cover_own(kiln_coverage *coverage, const char *path, const char *name,
+                     kiln_error *err)
+{
+    auto_free char *policy = NULL;
+    const char *slash = strrchr(path, '/');
+    if (asprintf(&policy, "%.*s/%s.lua", slash != NULL ? (int)(slash - path) : 1,
+                 slash != NULL ? path : ".", name) < 0) {
+        policy = NULL;
+        return kiln_error_set(err, -ENOMEM, "out of memory");
+    }
+    return access(policy, F_OK) == 0 ? kiln_coverage_add(coverage, policy, err) : 0;
+}
+
 static int test_file(const char *path, unsigned *number, kiln_coverage *coverage,
                      const kiln_policy_test_options *options, kiln_error *err)
 {
@@ -112,7 +127,9 @@ static int test_file(const char *path, unsigned *number, kiln_coverage *coverage
         *ending = '\0';
     }
     kiln_error why = KILN_ERROR_INIT;
-    int rc = kiln_script_read(path, &text, &running.length, &why);
+    int rc =
+        coverage != NULL && ending != NULL ? cover_own(coverage, path, running.name, &why) : 0;
+    rc = rc < 0 ? rc : kiln_script_read(path, &text, &running.length, &why);
     if (rc == 0) {
         running.text = text;
         rc = kiln_lua_new(TEST_MEMORY, TEST_CPU_MS, TEST_CPU_MS, &running.lua, err);
