@@ -100,11 +100,14 @@ run(FILE + "('def f(): return 5')")
 same(run("f()").text, "5", "%aimport")
 run("%autoreload 0")
 refused("%autoreload sometimes", "takes 0, 1, 2")
-same(run("%load_ext autoreload\n%colors Linux\n%autosave 60").events, [], "what means nothing here")
+same(run("%load_ext autoreload\n%reload_ext autoreload\n%colors Linux\n%autosave 60").events, [], "what means nothing here")
 
 # ---- programs
 r = run("name = 'a b'\n!echo {name} $name $HOME_OF_NOBODY $$x '{print $1}' {name!r}")
 ok(r.out.startswith("a b a b "), "{name} and $name are filled in", r.out)
+ok(r.out.endswith("a b\n"), "and {name!r}", r.out)
+same(run("!echo \"{name:>5}{len(name):03d}\"").out, "  a b003\n", "and formatted")
+same(run("paths = !echo x.py\npaths.p[0].suffix").text, "'.py'", "lines as paths")
 same(run("!echo '{\"k\": 1}'").out, '{"k": 1}\n', "what is no variable stays")
 same(run("!exit 3\n_exit_code").text, "3", "_exit_code")
 r = run("out = !printf 'a 1\\nb 2\\n'; echo err >&2\nout, out.s, out.n, out.fields(1), out.grep('b')")
@@ -133,6 +136,10 @@ ok("    %time broken()" in r.trace and "    return 1/0\n" + "           ~^~" * M
 # ---- time
 r = run("%%time\nx = 5\nx * 2")
 ok(r.text == "10" and "CPU times: user" in r.out and "Wall time: " in r.out, "%%time", r.out)
+r = run("%time [0] * 10000000;")
+ok("total: 0 ns" not in r.out, "its CPU time is not told in ticks", r.out)
+same(run("%%html --isolated\n<b>").events[0][1]["metadata"], {"text/html": {"isolated": True}},
+     "%%html --isolated")
 same(run("v = %time 3 + 4\nv").text, "7", "x = %time")
 r = run("%%timeit -n 3 -r 2 y = 5\ny + 1")
 ok("per loop (mean ± std. dev. of 2 runs, 3 loops each)" in r.out, "%%timeit", r.out)

@@ -134,9 +134,10 @@ def _as_mime(mime):
     def show(line, body=None):
         """Shows the cell as this type of data."""
         # As IPython's classes, whose text/plain is their repr.
+        isolated = {mime: {"isolated": True}} if line.strip() == "--isolated" else {}
         session.part("display").publish({
             mime: body if body is not None else line,
-            "text/plain": "<IPython.core.display.%s object>" % _CLASS_NAMES[mime]})
+            "text/plain": "<IPython.core.display.%s object>" % _CLASS_NAMES[mime]}, isolated)
 
     return show
 
@@ -281,8 +282,8 @@ def _load_ext(line):
 
 def _reload_ext(line):
     """%reload_ext MODULE"""
-    _loaded.discard(line.strip())
     if line.strip() not in ("autoreload", "matplotlib", "storemagic"):
+        _loaded.discard(line.strip())
         module = sys.modules.get(line.strip())
         if module is not None:
             session.library("importlib").reload(module)

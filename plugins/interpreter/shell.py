@@ -100,6 +100,8 @@ def fill(command):
             return "$"
         name = match.group(1) or match.group(2)
         try:
+            if match.group(1) and ("!" in name or ":" in name):  # {x!r}, {x:>5}
+                return eval("f'''{" + name + "}'''", namespace())
             return str(eval(name, namespace()))
         except Exception:
             return match.group(0)
@@ -136,6 +138,7 @@ class Lines(list):
     n = property("\n".join)
     s = property(" ".join)
     l = property(list)
+    p = property(lambda self: [session.library("pathlib").Path(line) for line in self])
     get_nlstr = n.fget
     get_list = l.fget
 

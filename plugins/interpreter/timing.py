@@ -17,17 +17,23 @@ def duration(seconds):
     return "%.3g %s" % (seconds * scale, unit)
 
 
+def _used():
+    """Seconds of CPU time, of this process and of programs that have ended."""
+    resource = session.library("resource")
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime for one in used), sum(one.ru_stime for one in used)
+
+
 def timed(line, body=None):
     """%time statement, %%time: runs it and tells its CPU and wall time."""
-    time, os = session.library("time"), session.library("os")
+    time = session.library("time")
     source = line if body is None else (line + "\n" if line else "") + body
-    before, wall = os.times(), time.perf_counter()
+    before, wall = _used(), time.perf_counter()
     try:
         return shell_part.run_code(source)
     finally:
         wall = time.perf_counter() - wall
-        after = os.times()
-        user, system = (sum(after[k::2][:2]) - sum(before[k::2][:2]) for k in (0, 1))
+        user, system = (after - since for after, since in zip(_used(), before))
         sys.stdout.write("CPU times: user %s, sys: %s, total: %s\nWall time: %s\n" % (
             duration(user), duration(system), duration(user + system), duration(wall)))
 
