@@ -242,6 +242,14 @@ def policies(table, arguments):
     table.row("policies: reload of ten scripts", series["reload_ten"], ceiling=20)
 
 
+def natives(table, kiln, echo, arguments):
+    series = program(arguments.build, "native", kiln, arguments.runs * 3)
+    ctypes = median(series["ctypes"])
+    table.row("native call by a policy / echo", median(series["policy"]), echo)
+    table.row("native call by a cell / echo", median(series["cell"]), echo)
+    table.row("the same function by ctypes, in the cell's own process", ctypes)
+
+
 def sessions(table, kiln, interpreter, cold_ms, arguments):
     for what, options, limits in (
         ("session, nothing preloaded: open to first reply / fork", [], {}),
@@ -359,14 +367,14 @@ def main():
     parser.add_argument("--peer-runs", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="fewer runs, for a first look")
     parser.add_argument("--only", default="", metavar="PART,...",
-                        help="of: processes programs cells results policies sessions branches pool "
-                        "rates memory containers")
+                        help="of: processes programs cells results policies natives sessions "
+                        "branches pool rates memory containers")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.runs, arguments.peer_runs = min(arguments.runs, 5), 1
     only = set(arguments.only.replace(",", " ").split())
-    unknown = only - {"processes", "programs", "cells", "results", "policies", "sessions",
-                      "branches", "pool", "rates", "memory", "containers"}
+    unknown = only - {"processes", "programs", "cells", "results", "policies", "natives",
+                      "sessions", "branches", "pool", "rates", "memory", "containers"}
     if unknown:
         parser.error(f"--only: there is no part {', '.join(sorted(unknown))}")
     arguments.build = os.path.abspath(arguments.build)
@@ -394,6 +402,7 @@ def main():
     echo = step("cells", cells, table, kiln, interpreter, peer, arguments)
     step("results", results, table, kiln, interpreter, echo, peer, arguments)
     step("policies", policies, table, arguments)
+    step("natives", natives, table, kiln, echo, arguments)
     step("sessions", sessions, table, kiln, interpreter, cold_ms, arguments)
     step("branches", branches, table, kiln, arguments)
     step("pool", pool, table, kiln, cold_ms, arguments)

@@ -45,6 +45,7 @@ typedef struct measure_execution {
     const char *backend;  /* NULL: the default */
     kiln_status want;
     unsigned *finished; /* counted up, or NULL */
+    double printed;     /* the output, as a number */
 } measure_execution;
 
 static inline void measure_execution_done(void *user, kiln_result *result)
@@ -55,6 +56,9 @@ static inline void measure_execution_done(void *user, kiln_result *result)
         fprintf(stderr, "%s\n", text);
         measure_fail("execute", kiln_status_name(result->status));
     }
+    const json_t *output = json_array_get(result->outputs, 0);
+    const char *text = json_string_value(json_object_get(output, "text"));
+    one->printed = text != NULL ? strtod(text, NULL) : 0;
     one->done = true;
     if (one->finished != NULL) {
         ++*one->finished;
