@@ -133,6 +133,7 @@ static void values_refused(void **state)
         {"\6\2\0\0\0a", 6, "bytes beyond its end"},
         {"\7\377\377\377\377", 5, "bytes beyond its end"},
         {"\10\377\377\377\377", 5, "a list of more values than there can be"},
+        {"\10\5\0\0\0\0", 6, "a list of more values than there can be"},
         {"\10\1\0\0\0\10\1\0\0\0\10\1\0\0\0\10\1\0\0\0\10\1\0\0\0\10\1\0\0\0\10\1\0\0\0"
          "\10\1\0\0\0\10\1\0\0\0\0",
          46, "lists in lists, more than 8 deep"},
