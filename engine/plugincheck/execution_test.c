@@ -34,6 +34,24 @@ static bool ready(check_subject *subject, fake_engine *engine, check_verdict *ve
     return true;
 }
 
+/* Runs `body` with two sessions open. */
+static check_verdict with_sessions(check_subject *subject,
+                                   check_verdict (*body)(check_subject *subject,
+                                                         fake_engine *engine))
+{
+    fake_engine engine;
+    check_verdict verdict;
+    if (!ready(subject, &engine, &verdict)) {
+        return verdict;
+    }
+    verdict = body(subject, &engine);
+    if (verdict != CHECK_OK) {
+        return verdict;
+    }
+    fake_close(&engine);
+    return check_violated(subject, &engine);
+}
+
 static check_verdict never_ended(check_subject *subject, const fake_engine *engine,
                                  size_t which, const char *when)
 {
@@ -77,163 +95,156 @@ static check_verdict oldest_engine(check_subject *subject)
     return check_violated(subject, &engine);
 }
 
+static check_verdict completes_body(check_subject *subject, fake_engine *engine)
+{
+    for (int i = 0; i < 3; i++) {
+        int rc = fake_execute(engine, 0);
+        if (rc < 0) {
+            return cannot_begin(subject, engine, rc, "");
+        }
+        if (!fake_finish(engine, 0)) {
+            return never_ended(subject, engine, 0, "");
+        }
+    }
+    for (int i = 0; i < 20 && fake_step(engine); i++) { /* what comes late comes now */
+    }
+    return CHECK_OK;
+}
+
 static check_verdict completes(check_subject *subject)
 {
-    fake_engine engine;
-    check_verdict verdict;
-    if (!ready(subject, &engine, &verdict)) {
-        return verdict;
+    return with_sessions(subject, completes_body);
+}
+
+static check_verdict two_sessions_body(check_subject *subject, fake_engine *engine)
+{
+    if (fake_execute(engine, 0) < 0 || fake_execute(engine, 1) < 0) {
+        return check_failed(subject, "two sessions cannot run at once");
     }
-    for (int i = 0; i < 3; i++) {
-        int rc = fake_execute(&engine, 0);
-        if (rc < 0) {
-            return cannot_begin(subject, &engine, rc, "");
-        }
-        if (!fake_finish(&engine, 0)) {
-            return never_ended(subject, &engine, 0, "");
-        }
+    if (!fake_finish(engine, 1) || !fake_finish(engine, 0)) {
+        return never_ended(subject, engine, engine->sessions[1].running != 0,
+                           ", of two at once");
     }
-    for (int i = 0; i < 20 && fake_step(&engine); i++) { /* what comes late comes now */
-    }
-    fake_close(&engine);
-    return check_violated(subject, &engine);
+    return CHECK_OK;
 }
 
 static check_verdict two_sessions(check_subject *subject)
 {
-    fake_engine engine;
-    check_verdict verdict;
-    if (!ready(subject, &engine, &verdict)) {
-        return verdict;
-    }
-    if (fake_execute(&engine, 0) < 0 || fake_execute(&engine, 1) < 0) {
-        return check_failed(subject, "two sessions cannot run at once");
-    }
-    if (!fake_finish(&engine, 1) || !fake_finish(&engine, 0)) {
-        return never_ended(subject, &engine, engine.sessions[1].running != 0,
-                           ", of two at once");
-    }
-    fake_close(&engine);
-    return check_violated(subject, &engine);
+    return with_sessions(subject, two_sessions_body);
 }
 
-static check_verdict interrupts(check_subject *subject)
+static check_verdict interrupts_body(check_subject *subject, fake_engine *engine)
 {
-    fake_engine engine;
-    check_verdict verdict;
-    if (!(subject->loaded->plugin.capabilities & KILN_CAP_INTERRUPT)) {
-        return check_skipped(subject,
-                             "it does not say INTERRUPT: the engine kills its programs");
-    }
-    if (!ready(subject, &engine, &verdict)) {
-        return verdict;
-    }
     for (int times = 1; times <= 3; times++) {
-        int rc = fake_execute(&engine, 0);
+        int rc = fake_execute(engine, 0);
         if (rc < 0) {
-            return cannot_begin(subject, &engine, rc, " after an interrupt");
+            return cannot_begin(subject, engine, rc, " after an interrupt");
         }
         for (int i = 0; i < times; i++) {
-            fake_interrupt(&engine, 0);
+            fake_interrupt(engine, 0);
         }
-        if (!fake_finish(&engine, 0)) {
-            fake_kill(&engine);
-            if (!fake_finish(&engine, 0)) {
-                return never_ended(subject, &engine, 0, " when it was interrupted and killed");
+        if (!fake_finish(engine, 0)) {
+            fake_kill(engine);
+            if (!fake_finish(engine, 0)) {
+                return never_ended(subject, engine, 0, " when it was interrupted and killed");
             }
         }
     }
     /* one that is not its own, or over */
-    engine.plugin->interrupt(engine.self, (kiln_ticket){0, engine.tickets[0].generation});
-    engine.plugin->interrupt(engine.self, (kiln_ticket){12345, 6789});
-    fake_close(&engine);
-    return check_violated(subject, &engine);
+    engine->plugin->interrupt(engine->self, (kiln_ticket){0, engine->tickets[0].generation});
+    engine->plugin->interrupt(engine->self, (kiln_ticket){12345, 6789});
+    return CHECK_OK;
+}
+
+static check_verdict interrupts(check_subject *subject)
+{
+    if (!(subject->loaded->plugin.capabilities & KILN_CAP_INTERRUPT)) {
+        return check_skipped(subject,
+                             "it does not say INTERRUPT: the engine kills its programs");
+    }
+    return with_sessions(subject, interrupts_body);
+}
+
+static check_verdict killed_body(check_subject *subject, fake_engine *engine)
+{
+    int rc = fake_execute(engine, 0);
+    if (rc < 0) {
+        return cannot_begin(subject, engine, rc, "");
+    }
+    for (int i = 0; i < 100 && engine->sessions[0].running != 0 && !engine->sessions[0].begun &&
+                    fake_step(engine);
+         i++) { /* until it has a place */
+    }
+    fake_kill(engine);
+    if (!fake_finish(engine, 0)) {
+        return never_ended(subject, engine, 0, " when its programs were killed");
+    }
+    return CHECK_OK;
 }
 
 static check_verdict killed(check_subject *subject)
 {
-    fake_engine engine;
-    check_verdict verdict;
-    if (!ready(subject, &engine, &verdict)) {
-        return verdict;
-    }
-    int rc = fake_execute(&engine, 0);
-    if (rc < 0) {
-        return cannot_begin(subject, &engine, rc, "");
-    }
-    for (int i = 0; i < 100 && engine.sessions[0].running != 0 && !engine.sessions[0].begun &&
-                    fake_step(&engine);
-         i++) { /* until it has a place */
-    }
-    fake_kill(&engine);
-    if (!fake_finish(&engine, 0)) {
-        return never_ended(subject, &engine, 0, " when its programs were killed");
-    }
-    fake_close(&engine);
-    return check_violated(subject, &engine);
+    return with_sessions(subject, killed_body);
 }
 
 /* The engine's own end: everything is killed, sessions are closed, then fini. */
+static check_verdict ends_in_flight_body(check_subject *subject, fake_engine *engine)
+{
+    int rc = fake_execute(engine, 0);
+    rc = rc < 0 ? rc : fake_execute(engine, 1);
+    if (rc < 0) {
+        return cannot_begin(subject, engine, rc, "");
+    }
+    fake_interrupt(engine, 1);
+    return CHECK_OK;
+}
+
 static check_verdict ends_in_flight(check_subject *subject)
 {
-    fake_engine engine;
-    check_verdict verdict;
-    if (!ready(subject, &engine, &verdict)) {
-        return verdict;
-    }
-    int rc = fake_execute(&engine, 0);
-    rc = rc < 0 ? rc : fake_execute(&engine, 1);
-    if (rc < 0) {
-        return cannot_begin(subject, &engine, rc, "");
-    }
-    fake_interrupt(&engine, 1);
-    fake_close(&engine);
-    return check_violated(subject, &engine);
+    return with_sessions(subject, ends_in_flight_body);
 }
 
 /* The engine has given up on it: emit and complete say -ESTALE from then on. */
-static check_verdict abandoned(check_subject *subject)
+static check_verdict abandoned_body(check_subject *subject, fake_engine *engine)
 {
-    fake_engine engine;
-    check_verdict verdict;
-    if (!ready(subject, &engine, &verdict)) {
-        return verdict;
-    }
-    int rc = fake_execute(&engine, 0);
+    int rc = fake_execute(engine, 0);
     if (rc < 0) {
-        return cannot_begin(subject, &engine, rc, "");
+        return cannot_begin(subject, engine, rc, "");
     }
-    fake_abandon(&engine, 0);
-    fake_kill(&engine);
-    for (int i = 0; i < 20 && fake_step(&engine); i++) {
+    fake_abandon(engine, 0);
+    fake_kill(engine);
+    for (int i = 0; i < 20 && fake_step(engine); i++) {
     }
-    if (fake_execute(&engine, 0) < 0 || !fake_finish(&engine, 0)) {
+    if (fake_execute(engine, 0) < 0 || !fake_finish(engine, 0)) {
         return check_failed(subject, "no execution works after one that was abandoned");
     }
-    fake_close(&engine);
-    return check_violated(subject, &engine);
+    return CHECK_OK;
+}
+
+static check_verdict abandoned(check_subject *subject)
+{
+    return with_sessions(subject, abandoned_body);
+}
+
+static check_verdict spawn_fails_body(check_subject *subject, fake_engine *engine)
+{
+    engine->refuse_spawn = true;
+    if (fake_execute(engine, 0) >= 0 && !fake_finish(engine, 0)) {
+        return check_failed(subject, "never completed after host->spawn had failed");
+    }
+    engine->refuse_spawn = false;
+    if (fake_execute(engine, 0) < 0 || !fake_finish(engine, 0)) {
+        return check_failed(subject, "no execution works after host->spawn had failed once");
+    }
+    return CHECK_OK;
 }
 
 static check_verdict spawn_fails(check_subject *subject)
 {
-    fake_engine engine;
-    check_verdict verdict;
     if (subject->loaded->plugin.capabilities & KILN_CAP_FILES) {
         return check_skipped(subject, "it runs code in a place of its own (FILES)");
     }
-    if (!ready(subject, &engine, &verdict)) {
-        return verdict;
-    }
-    engine.refuse_spawn = true;
-    if (fake_execute(&engine, 0) >= 0 && !fake_finish(&engine, 0)) {
-        return check_failed(subject, "never completed after host->spawn had failed");
-    }
-    engine.refuse_spawn = false;
-    if (fake_execute(&engine, 0) < 0 || !fake_finish(&engine, 0)) {
-        return check_failed(subject, "no execution works after host->spawn had failed once");
-    }
-    fake_close(&engine);
-    return check_violated(subject, &engine);
+    return with_sessions(subject, spawn_fails_body);
 }
 
 const check_query check_queries[] = {
@@ -245,30 +256,29 @@ const check_query check_queries[] = {
     {NULL, NULL},
 };
 
+static check_verdict queries_body(check_subject *subject, fake_engine *engine)
+{
+    if (fake_execute(engine, 0) >= 0) {
+        fake_finish(engine, 0);
+    }
+    for (size_t i = 0; check_queries[i].name != NULL; i++) {
+        int rc = fake_query(engine, 0, check_queries[i].name, check_queries[i].arguments);
+        if (rc == 0 && i % 2 == 1) {
+            fake_interrupt(engine, 0);
+        }
+        if (rc == 0 && !fake_finish(engine, 0)) {
+            return never_ended(subject, engine, 0, "");
+        }
+    }
+    return CHECK_OK;
+}
+
 static check_verdict queries(check_subject *subject)
 {
-    fake_engine engine;
-    check_verdict verdict;
     if (subject->loaded->plugin.query == NULL) {
         return check_skipped(subject, "it answers none in the engine");
     }
-    if (!ready(subject, &engine, &verdict)) {
-        return verdict;
-    }
-    if (fake_execute(&engine, 0) >= 0) {
-        fake_finish(&engine, 0);
-    }
-    for (size_t i = 0; check_queries[i].name != NULL; i++) {
-        int rc = fake_query(&engine, 0, check_queries[i].name, check_queries[i].arguments);
-        if (rc == 0 && i % 2 == 1) {
-            fake_interrupt(&engine, 0);
-        }
-        if (rc == 0 && !fake_finish(&engine, 0)) {
-            return never_ended(subject, &engine, 0, "");
-        }
-    }
-    fake_close(&engine);
-    return check_violated(subject, &engine);
+    return with_sessions(subject, queries_body);
 }
 
 /* A whole life: a session with an execution in it, where the plugin runs any. */
