@@ -4,6 +4,7 @@
  *   repl_read.c      lines into cells, from a person or from a pipe
  *   repl_cell.c      a cell that runs, and how its end is told
  *   repl_commands.c  lines that begin with ":"
+ *   repl_queries.c   variables, and "name?"
  *   repl_archive.c   a whole session into one archive, and back
  *
  * One thing at a time: a line is read, or a query is in flight, or a cell runs. Whatever
@@ -131,12 +132,18 @@ void kiln_repl_interrupt(kiln_repl *repl);
 /* ---- repl_commands.c */
 /* A line that begins with ":". kiln_repl_next is called, now or later. */
 void kiln_repl_command(kiln_repl *repl, const char *line);
-/* "name?" or "name??": true, and it is looked up. */
-bool kiln_repl_inspect(kiln_repl *repl, const char *line);
+/* "12.3M", in `text`. */
+const char *kiln_repl_size(double bytes, char text[24]);
 /* The session's notebook, into a file. */
 int kiln_repl_write_notebook(kiln_repl *repl, const char *path, kiln_error *err);
 /* Its code cells are run next. `failed_before`: one that holds an error may fail again. */
 void kiln_repl_queue_notebook(kiln_repl *repl, const kiln_ipynb *notebook, bool failed_before);
+
+/* ---- repl_queries.c */
+/* The session's variables. True: kiln_repl_next is called when they are shown. */
+bool kiln_repl_variables(kiln_repl *repl);
+/* "name?" or "name??": true, and it is looked up. */
+bool kiln_repl_inspect(kiln_repl *repl, const char *line);
 
 /* ---- repl_archive.c. Both end in kiln_repl_next or the end. */
 void kiln_repl_archive(kiln_repl *repl, const char *folder);

@@ -7,7 +7,6 @@
 #include "contract/input.h"
 #include "notebook/ipynb.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -30,7 +29,7 @@ static void complain(kiln_repl *repl, const kiln_error *err)
 }
 
 /* 12.3M */
-static const char *size_text(double bytes, char text[24])
+const char *kiln_repl_size(double bytes, char text[24])
 {
     static const char units[] = "BKMGT";
     int unit = 0;
@@ -78,9 +77,10 @@ static bool run_sessions(kiln_repl *repl, char **words, int count)
         const json_t *bytes = json_object_get(session, "memory_bytes");
         const char *id = text_of(session, "id");
         if (json_is_integer(bytes)) {
-            size_text((double)json_integer_value(bytes), memory);
+            kiln_repl_size((double)json_integer_value(bytes), memory);
         }
-        size_text((double)json_integer_value(json_object_get(session, "disk_bytes")), disk);
+        kiln_repl_size((double)json_integer_value(json_object_get(session, "disk_bytes")),
+                       disk);
         kiln_repl_say(repl, "%c %-20s %-8s %6lld %9s %9s  %.19s\n",
                       strcmp(id, kiln_session_id(repl->session)) == 0 ? '*' : ' ', id,
                       text_of(session, "state"),
@@ -208,7 +208,7 @@ static bool run_files(kiln_repl *repl, char **words, int count)
         char size[24];
         kiln_repl_say(
             repl, "%9s  %s\n",
-            size_text((double)json_integer_value(json_object_get(file, "size")), size),
+            kiln_repl_size((double)json_integer_value(json_object_get(file, "size")), size),
             text_of(file, "name"));
     }
     if (json_array_size(files) == 0) {
@@ -257,7 +257,7 @@ static bool run_get(kiln_repl *repl, char **words, int count)
     if (from < 0 || copy_out(from, to, &total, &err) < 0) {
         complain(repl, &err);
     } else {
-        kiln_repl_say(repl, "%s: %s\n", to, size_text((double)total, size));
+        kiln_repl_say(repl, "%s: %s\n", to, kiln_repl_size((double)total, size));
     }
     return false;
 }
@@ -386,93 +386,13 @@ static bool run_restore(kiln_repl *repl, char **words, int count)
     return true;
 }
 
-/* ---- queries */
-
-static void on_variables(void *user, json_t *reply, const kiln_error *err)
-{
-    kiln_repl *repl = user;
-    size_t i;
-    json_t *variable;
-    repl->query = NULL;
-    if (reply == NULL) {
-        complain(repl, err);
-    }
-    json_array_foreach(reply, i, variable)
-    {
-        char size[24] = "";
-        const json_t *bytes = json_object_get(variable, "size");
-        if (json_is_integer(bytes)) {
-            size_text((double)json_integer_value(bytes), size);
-        }
-        kiln_repl_say(repl, "%-16s %-20s %8s %-14s %s\n", text_of(variable, "name"),
-                      text_of(variable, "type"), size, text_of(variable, "shape"),
-                      text_of(variable, "value"));
-    }
-    if (reply != NULL && json_array_size(reply) == 0) {
-        kiln_repl_say(repl, "no variables\n");
-    }
-    kiln_repl_next(repl);
-}
-
-static bool ask(kiln_repl *repl, const char *name, json_t *arguments,
-                void (*done)(void *user, json_t *reply, const kiln_error *err))
-{
-    kiln_error err = KILN_ERROR_INIT;
-    int rc = kiln_session_query(repl->session, repl->options->backend, name, arguments, done,
-                                repl, &repl->query, &err);
-    if (rc < 0) {
-        complain(repl, &err);
-    }
-    return rc == 0;
-}
+/* ---- the rest */
 
 static bool run_vars(kiln_repl *repl, char **words, int count)
 {
-    auto_json json_t *arguments = json_object();
     (void)words, (void)count;
-    return ask(repl, "variables", arguments, on_variables);
+    return kiln_repl_variables(repl);
 }
-
-static void on_inspection(void *user, json_t *reply, const kiln_error *err)
-{
-    kiln_repl *repl = user;
-    repl->query = NULL;
-    const json_t *text = json_object_get(json_object_get(reply, "data"), "text/plain");
-    if (reply == NULL) {
-        complain(repl, err);
-    } else if (json_is_string(text)) {
-        kiln_repl_say(repl, "%s", json_string_value(text));
-    } else {
-        kiln_repl_say(repl, "nothing of that name\n");
-    }
-    kiln_repl_next(repl);
-}
-
-bool kiln_repl_inspect(kiln_repl *repl, const char *line)
-{
-    size_t length = strlen(line), marks = 0;
-    while (length > 0 && isspace((unsigned char)line[length - 1])) {
-        length--;
-    }
-    while (length > 0 && line[length - 1] == '?') {
-        length--;
-        marks++;
-    }
-    bool name = length > 0 && marks > 0 && marks <= 2;
-    for (size_t i = 0; i < length; i++) {
-        unsigned char c = (unsigned char)line[i];
-        name = name && (isalnum(c) || c == '_' || c == '.' || c >= 0x80);
-    }
-    if (!name || !repl->answers) {
-        return false; /* the language may have a meaning for it */
-    }
-    auto_json json_t *arguments = json_pack(
-        "{s:s%, s:I, s:i}", "code", line, length, "cursor_pos",
-        (json_int_t)kiln_repl_code_points(line, length), "detail_level", (int)marks - 1);
-    return arguments != NULL && ask(repl, "inspect", arguments, on_inspection);
-}
-
-/* ---- the rest */
 
 static bool run_time(kiln_repl *repl, char **words, int count)
 {

@@ -23,7 +23,19 @@ def variables():
 
 def _is_shown(name, value):
     return (type(name) is str and not name.startswith("_") and name not in ("In", "Out")
-            and type(value) is not type(sys))
+            and type(value) is not type(sys) and not _is_imported(value))
+
+
+def _is_imported(value):
+    """A function or a class that is another module's."""
+    lookup, kind = session.part("lookup"), type(value)
+    if kind in (type(_is_shown), type(len)):
+        module = value.__module__
+    elif type in lookup._mro(kind):
+        module = lookup._type_dict(value).get("__module__")
+    else:
+        return False
+    return module not in ("__main__", None)
 
 
 def _describe(name, value):
