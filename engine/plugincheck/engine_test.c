@@ -22,6 +22,7 @@ typedef struct real_engine {
 /* What an execution, a query or a branch came to. */
 typedef struct ending {
     bool ended;
+    bool lost;    /* the worker of the session's last cell */
     bool unknown; /* a query that the worker does not know */
     kiln_status status;
     char why[1024];
@@ -109,14 +110,34 @@ static int start(check_subject *subject, real_engine *real)
 
 /* ---- one thing after the other */
 
+/* The worker of an earlier cell was lost, and this one's is new. */
+static const char *lost(const kiln_result *result)
+{
+    size_t index;
+    json_t *decision;
+    json_array_foreach(result->decisions, index, decision)
+    {
+        const char *action = json_string_value(json_object_get(decision, "action"));
+        if (action != NULL && strcmp(action, "restart") == 0) {
+            return json_string_value(json_object_get(decision, "detail"));
+        }
+    }
+    return NULL;
+}
+
 static void on_done(void *user, kiln_result *result)
 {
     ending *e = user;
+    const char *restarted = lost(result);
     const char *why =
         json_string_value(json_object_get(json_array_get(result->errors, 0), "message"));
     e->ended = true;
     e->status = result->status;
-    snprintf(e->why, sizeof(e->why), "%s", why != NULL ? why : "");
+    e->lost = restarted != NULL;
+    snprintf(e->why, sizeof(e->why), "%s",
+             restarted != NULL ? restarted
+             : why != NULL     ? why
+                               : "");
 }
 
 static void on_reply(void *user, json_t *reply, const kiln_error *err)
@@ -190,6 +211,10 @@ static int end(real_engine *real, const ending *e, const char *what)
         check_failed(real->subject, "%s did not end within %d s", what, CELL_MS / 1000);
         return -ETIMEDOUT;
     }
+    if (e->lost) {
+        check_failed(real->subject, "the worker was lost before %s: %s", what, e->why);
+        return -EPIPE;
+    }
     if (e->status != KILN_STATUS_OK && e->status != KILN_STATUS_ERROR &&
         e->status != KILN_STATUS_INTERRUPTED) {
         check_failed(real->subject, "%s ended as %s: %s", what, kiln_status_name(e->status),
@@ -242,20 +267,33 @@ static check_verdict cells(check_subject *subject)
     return in_engine(subject, cells_and_restart);
 }
 
-/* Whether it comes before, while or after the cell runs, the next one does. */
+/* Whether one comes before, while or after the cell runs, the state stays; a second one ends
+ * the worker, and another takes its place. */
 static int interrupt_and_go_on(real_engine *real, kiln_session *session)
 {
     ending e;
     kiln_execution *execution;
     int rc = cell(real, session, "an empty cell");
-    for (int times = 1; rc == 0 && times <= 3; times++) {
+    for (int i = 0; rc == 0 && i < 3; i++) {
         rc = begin(real, session, &e, &execution);
-        for (int i = 0; rc == 0 && i < times; i++) {
+        if (rc == 0) {
             kiln_execution_cancel(execution);
+            rc = end(real, &e, "a cell that was interrupted");
         }
-        rc = rc < 0 ? rc : end(real, &e, "a cell that was interrupted");
     }
-    return rc < 0 ? rc : cell(real, session, "a cell after an interrupt");
+    rc = rc < 0 ? rc : cell(real, session, "a cell after an interrupt");
+    rc = rc < 0 ? rc : begin(real, session, &e, &execution);
+    if (rc < 0) {
+        return rc;
+    }
+    kiln_execution_cancel(execution);
+    kiln_execution_cancel(execution);
+    rc = end(real, &e, "a cell that was interrupted twice");
+    rc = rc < 0 ? rc : begin(real, session, &e, &execution);
+    if (rc == 0 && wait_for(real, &e) == 0) {
+        e.lost = false; /* as it may be */
+    }
+    return rc < 0 ? rc : end(real, &e, "a cell after two interrupts");
 }
 
 static check_verdict interrupted_workers(check_subject *subject)
