@@ -1,6 +1,7 @@
 #include "cli/runner.h"
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "cli/command.h"
 #include "cli/setup.h"
 
@@ -31,11 +32,23 @@ static void on_signal(uv_signal_t *handle, int number)
 static void on_tick(uv_timer_t *ticker)
 {
     kiln_runner *runner = ticker->data;
-    char line[sizeof(runner->progress) + 32];
-    if (runner->progress[0] != '\0') {
+    char line[sizeof(runner->progress) + sizeof(runner->told) + 32];
+    if (runner->progress[0] != '\0' || runner->told[0] != '\0') {
         double seconds = (double)(uv_now(&runner->loop) - runner->progress_since) / 1000.0;
-        snprintf(line, sizeof(line), "%s %.1fs", runner->progress, seconds);
+        snprintf(line, sizeof(line), "%s%s%s %.1fs", runner->progress,
+                 runner->progress[0] != '\0' && runner->told[0] != '\0' ? ": " : "",
+                 runner->told, seconds);
         kiln_terminal_progress(&runner->terminal, line);
+    }
+}
+
+/* It may come from a registry: nothing that a terminal would take for a command. */
+static void on_told(void *user, const char *text)
+{
+    kiln_runner *runner = user;
+    snprintf(runner->told, sizeof(runner->told), "%s", text);
+    for (char *at = runner->told; *at != '\0'; at++) {
+        *at = (unsigned char)*at < 0x20 || (unsigned char)*at >= 0x7f ? ' ' : *at;
     }
 }
 
@@ -88,6 +101,8 @@ int kiln_runner_open(kiln_runner *runner, const kiln_run_options *options, kiln_
         kiln_engine_open(&runner->loop, config, &runner->paths, prestart, &runner->engine, err);
     if (rc < 0) {
         *status = kiln_open_failure_status(rc);
+    } else if (!kiln_log_enabled(KILN_LOG_INFO)) {
+        kiln_engine_listen(runner->engine, on_told, runner);
     }
     return rc;
 }
@@ -137,6 +152,7 @@ kiln_request *kiln_runner_request(const kiln_runner *runner, const char *languag
 static void on_event(void *user, const kiln_event *event)
 {
     kiln_runner *runner = user;
+    runner->told[0] = '\0';
     if (runner->options->json || runner->broken_pipe) {
         return;
     }
@@ -168,7 +184,7 @@ int kiln_runner_execute(kiln_runner *runner, kiln_request *request, kiln_error *
         .user = runner,
     };
     kiln_result_unref(kiln_steal(runner->result));
-    if (runner->progress[0] != '\0' && runner->terminal.tty[KILN_STDERR]) {
+    if (runner->terminal.tty[KILN_STDERR]) {
         uv_update_time(&runner->loop);
         runner->progress_since = uv_now(&runner->loop);
         uv_timer_start(&runner->ticker, on_tick, 100, 200);

@@ -32,6 +32,7 @@ typedef struct kiln_runner {
     int interrupts;            /* how many came; the second one kills */
     bool broken_pipe;          /* nobody reads our stdout */
     char progress[160];        /* the line without its time; "": none */
+    char told[160];            /* by a backend, until the code says something; "": nothing */
     uint64_t progress_since;
 } kiln_runner;
 

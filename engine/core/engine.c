@@ -272,6 +272,12 @@ int kiln_engine_keep_pools(kiln_engine *engine, kiln_error *err)
     return kiln_backends_keep_pools(engine->backends, err);
 }
 
+void kiln_engine_listen(kiln_engine *engine, void (*told)(void *user, const char *text),
+                        void *user)
+{
+    kiln_backends_listen(engine->backends, (kiln_backends_listener){told, user});
+}
+
 size_t kiln_engine_pooled(const kiln_engine *engine, const char *name)
 {
     const kiln_backend *backend = kiln_backends_find(engine->backends, name);

@@ -39,6 +39,10 @@ void kiln_engine_close(kiln_engine *engine);
  * default backend at once, of another when it has had its first session. For an engine that
  * serves many sessions: one that runs a single one would only pay for it. */
 int kiln_engine_keep_pools(kiln_engine *engine, kiln_error *err);
+/* `told` is called with what backends tell of themselves, such as how far an image's pull is:
+ * one line, for a person who waits. */
+void kiln_engine_listen(kiln_engine *engine, void (*told)(void *user, const char *text),
+                        void *user);
 /* How many are ready now; 0 for a backend that has none, or that there is not. */
 size_t kiln_engine_pooled(const kiln_engine *engine, const char *backend);
 /* The one in effect; borrowed until the next reload. */

@@ -43,6 +43,7 @@ struct kiln_backends {
     kiln_tickets tickets;
     kiln_zygote *programs; /* the bare zygote; NULL until needed */
     bool keep_pools;
+    kiln_backends_listener listener;
 };
 
 typedef struct kiln_ready_waiter kiln_ready_waiter;

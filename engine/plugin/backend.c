@@ -217,6 +217,11 @@ int kiln_backends_declare(const kiln_backends *backends, kiln_config *config, ki
     return rc;
 }
 
+void kiln_backends_listen(kiln_backends *backends, kiln_backends_listener listener)
+{
+    backends->listener = listener;
+}
+
 void kiln_backends_free(kiln_backends *backends)
 {
     if (backends == NULL) {

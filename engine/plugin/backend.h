@@ -33,12 +33,19 @@ typedef struct kiln_backends_spec {
     const struct kiln_allow_list *allow; /* of KILN_NETWORK_PROXY; borrowed, NULL: none */
 } kiln_backends_spec;
 
+/* Is given what plugins tell at `info`, one line, also where the log does not have it. */
+typedef struct kiln_backends_listener {
+    void (*told)(void *user, const char *text); /* NULL: nobody listens */
+    void *user;
+} kiln_backends_listener;
+
 /* Loads every backend of [engine] backends; the first that is refused refuses all. */
 int kiln_backends_load(const kiln_backends_spec *spec, kiln_backends **backends,
                        kiln_error *err);
 /* Declares their options to another configuration, so that it can be checked; they go on
  * with what they were loaded with. */
 int kiln_backends_declare(const kiln_backends *backends, kiln_config *config, kiln_error *err);
+void kiln_backends_listen(kiln_backends *backends, kiln_backends_listener listener);
 /* fini of each; no session is bound. */
 void kiln_backends_free(kiln_backends *backends);
 /* The same without a later use: every plugin with its own error, for reports.

@@ -17,6 +17,10 @@ static void host_log(const kiln_host *host, uint32_t level, const char *text)
 {
     kiln_log(level > KILN_LOG_DEBUG ? KILN_LOG_DEBUG : (kiln_log_level)level,
              backend_of(host)->section, "%s", text);
+    const kiln_backends_listener *listener = &backend_of(host)->all->listener;
+    if (level == KILN_PLUGIN_LOG_INFO && listener->told != NULL) {
+        listener->told(listener->user, text);
+    }
 }
 
 static const char *host_option(const kiln_host *host, const char *name)
