@@ -128,6 +128,24 @@ function(result, _, log)
   tap.contains(log, "remove", "the container is removed")
 end)
 
+run("attach:late", { "-l", "bash", "--timeout", "500ms", "-c", "true" }, function(result, _, log)
+  tap.is(result.status, "timeout", "streams that come when the container is being removed")
+  tap.unlike(log, "\nstart\n", "do not start it")
+end)
+run("attach:ends", { "-s", "backend container.files=archive", "-l", "python", "-c", "1" }, function(result, ran)
+  tap.is(result.status, "unavailable", "streams that end before the container is known to")
+  tap.contains(message(result), "the container ended while it started", "it is told as an end")
+  tap.is(ran.code, 125, "and kiln goes on")
+end)
+run("list:engines", { "-s", "backend container.files=archive", "-l", "bash", "-c", "sleep 1" }, function(_, _, log)
+  local removed = {}
+  for id in log:gmatch("removed (%w+)\n") do removed[id] = true end
+  tap.ok(removed[("dead"):rep(3)], "an engine that is gone: its container is removed, though another has its number")
+  tap.ok(removed[("e0de"):rep(3)], "and one of another boot that has ended")
+  tap.ok(not removed[("ab"):rep(6)] and not removed[("f00d"):rep(3)], "not those of engines that live, or may")
+  tap.ok(not removed[("cafe"):rep(3)] and not log:find("removed cd", 1, true), "nor anything else")
+end)
+
 -- ---- files, from an engine that is nobody's friend
 
 local function fetched(kind, judgement)
@@ -210,8 +228,14 @@ run("none", { "-s", "backend container.files=archive", "-s", "backend container.
   is(host.Runtime, '"crun"', "the runtime")
   is(host.Binds, '["/srv:/data:ro","/opt:/opt:rw"]', "folders, read-only unless they say so")
   is(host.Privileged, "null", "and nothing privileged")
+  local exec = json.decode(word(log, "spec%-exec")[1] or "") or {}
+  is(exec.User, '"65534:65534"', "programs run as a user that is not root")
+  is(exec.Privileged, "null", "with no privileges either")
   tap.like(spec.User, "^6553[34]:65534$", "spec: a user that is not root")
   tap.like(encode(host.Mounts), "size=8388608", "spec: a bounded work directory")
+  for place, options in pairs(host.Tmpfs or {}) do
+    tap.like(options, "nosuid,nodev,size=%d+", "spec: " .. place .. " is bounded")
+  end
   tap.like(host.Tmpfs["/tmp"], "nosuid,nodev,size=2097152", "spec: a bounded /tmp")
   tap.like(encode(host.Ulimits), '"Name":"nofile"', "spec: descriptors")
   tap.like(encode(host.Mounts), "nr_inodes=502", "spec: files")
@@ -246,6 +270,21 @@ pulled("denied", "x", function(result)
   tap.unlike(message(result), "%c", "in one line")
 end)
 pulled("rubbish", "x", function(result) tap.is(result.status, "ok", "progress that is none is passed over") end)
+do -- on a terminal
+  local socket = dir .. "/slow.sock"
+  local fake = tap.start { argv = { "/usr/bin/python3", "t/container/fake.py", socket, "slowpull:good" } }
+  fake:wait_for("listening\n")
+  local argv = words(socket, { "-s", "backend container.pull=missing", "-s", "backend container.image=library/x",
+    "-s", "backend container.files=archive", "-l", "bash", "-c", "true" })
+  table.remove(argv, 3) -- --json
+  local shown = tap.start { argv = argv, terminal = true, cwd = tap.tempdir() }
+  tap.ok(shown:expect("pulling library/x: Downloading"), "kiln run: how far a pull is, on a terminal")
+  tap.ok(shown:expect("ran"), "and then what the code says")
+  shown:wait()
+  tap.unlike(shown:output(), "\27%[31", "as plain text")
+  fake:kill(9)
+  fake:wait()
+end
 for _, kind in ipairs { "500", "close", "halfchunk", "badchunk" } do
   pulled(kind, "x", function(result)
     tap.is(result.status, "unavailable", "pull: " .. kind)

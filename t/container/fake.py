@@ -81,6 +81,13 @@ def upgrade(connection):
     connection.sendall(b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
 
 
+def alive(began=None):
+    """The label of an engine that is this process, or was one of its number before it."""
+    boot = open("/proc/sys/kernel/random/boot_id").read().strip()
+    began = began or open("/proc/self/stat").read().rpartition(")")[2].split()[19]
+    return "%s/%s/%d/%s" % (boot, os.readlink("/proc/self/ns/pid"), os.getpid(), began)
+
+
 def wrong(connection, kind):
     """Answers as `kind` says."""
     if kind == "hang":
@@ -142,7 +149,7 @@ def answer(connection, method, target, body, held):
     print(step, flush=True)
     if step == "create":
         print("spec " + json.dumps(json.loads(body)), flush=True)
-    if step == "image" and wanted == "pull" and not pulled:
+    if step == "image" and wanted.endswith("pull") and not pulled:
         reply(connection, 404, {"message": "no such image"})
         return
     if step == "pull":
@@ -151,6 +158,7 @@ def answer(connection, method, target, body, held):
     if step == "pull" and kind in PULLS:
         connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
         for line in PULLS[kind]:
+            time.sleep(1 if wanted == "slowpull" else 0)
             text = line if isinstance(line, bytes) else json.dumps(line).encode() + b"\r\n"
             connection.sendall(b"%x\r\n%s\r\n" % (len(text), text))
         connection.sendall(b"0\r\n\r\n")
@@ -161,7 +169,28 @@ def answer(connection, method, target, body, held):
     if step == "put":
         names = tarfile.open(fileobj=io.BytesIO(body)).getnames()
         print("put " + " ".join(names), flush=True)
-    if step == wanted:
+    if step == "exec":
+        print("spec-exec " + json.dumps(json.loads(body)), flush=True)
+    if step == "remove":
+        print("removed " + where.rpartition("/")[2], flush=True)
+    if (wanted, kind) == ("attach", "late") and step in ("attach", "remove"):
+        time.sleep(2)  # the session's time is up meanwhile; its removal takes longer still
+        if step == "remove":
+            time.sleep(1)
+    elif (wanted, kind) == ("attach", "ends") and step in ("attach", "inspect"):
+        time.sleep(1 if step == "inspect" else 0)
+        if step == "attach":
+            upgrade(connection)
+            return
+    elif (wanted, kind) == ("list", "engines") and step == "list":
+        reply(connection, 200, [{"Id": ID[:12], "State": "running", "Labels": {"kiln.engine": alive()}},
+                                {"Id": "dead" * 3, "State": "running", "Labels": {"kiln.engine": alive("1")}},
+                                {"Id": "e0de" * 3, "State": "exited", "Labels": {"kiln.engine": "x/1/2"}},
+                                {"Id": "ab/../cd", "State": "exited", "Labels": {"kiln.engine": "x/1/2"}},
+                                {"Id": "f00d" * 3, "State": "running", "Labels": {"kiln.engine": "x/1/2"}},
+                                {"Id": "cafe" * 3, "State": "exited", "Labels": {"other": "x"}}])
+        return
+    elif step == wanted:
         wrong(connection, kind)
         return
     if step == "create":
