@@ -1,6 +1,7 @@
-/* container KILN CONFIG RUNS - cells in containers beside those of the interpreter, from
- * request to complete Result, in one engine. CONFIG names the container engine's socket and
- * images, and has a pool. Run from the tree's root. */
+/* container KILN CONFIG RUNS [BYTES] - cells in containers beside those of the interpreter,
+ * from request to complete Result, in one engine. CONFIG names the container engine's socket
+ * and images, and has a pool. BYTES: the cells alone, in a work directory that holds a file of
+ * so many. Run from the tree's root. */
 #include "core/engine.h"
 #include "measure.h"
 
@@ -84,10 +85,13 @@ static void wait_ms(uv_loop_t *loop, uint64_t milliseconds)
     measure_until(loop, &over);
 }
 
-static void round_trips(uv_loop_t *loop, kiln_engine *engine, int runs)
+static void round_trips(uv_loop_t *loop, kiln_engine *engine, int runs, const char *bytes)
 {
     kiln_session *here = open_session(engine);
     kiln_session *there = open_session(engine);
+    char hold[96];
+    snprintf(hold, sizeof(hold), "open('held', 'wb').write(bytes(%s))", bytes);
+    execute(loop, there, "container", "python", hold, 0);
     for (int i = -20; i < runs; i++) {
         char code[32];
         snprintf(code, sizeof(code), "1+%d", i + 20);
@@ -159,8 +163,8 @@ static void many(uv_loop_t *loop, kiln_engine *engine, int runs)
 
 int main(int argc, char **argv)
 {
-    if (argc != 4) {
-        measure_fail("usage", "container KILN CONFIG RUNS");
+    if (argc != 4 && argc != 5) {
+        measure_fail("usage", "container KILN CONFIG RUNS [BYTES]");
     }
     int runs = atoi(argv[3]);
     kiln_error err = KILN_ERROR_INIT;
@@ -183,9 +187,11 @@ int main(int argc, char **argv)
     if (kiln_engine_open(&loop, config, &paths, "interpreter", &engine, &err) < 0) {
         measure_fail("engine", err.text);
     }
-    round_trips(&loop, engine, runs);
-    first_cells(&loop, engine, memory - (1 << 20));
-    many(&loop, engine, runs / 4);
+    round_trips(&loop, engine, runs, argc == 5 ? argv[4] : "0");
+    if (argc == 4) {
+        first_cells(&loop, engine, memory - (1 << 20));
+        many(&loop, engine, runs / 4);
+    }
     const measure *const all[] = {&interpreter, &cell, &first, &cold, &program, &eight, NULL};
     measure_print(all);
     kiln_engine_close(engine);

@@ -68,8 +68,8 @@ def run(table, kiln, program, arguments):
 
 
 def measure(table, kiln, program, arguments, podman, folder):
-    config = pathlib.Path(folder, "kiln.ini")
-    config.write_text(f"""[engine]
+    config, archive = pathlib.Path(folder, "kiln.ini"), pathlib.Path(folder, "archive.ini")
+    text = f"""[engine]
 backends = interpreter exec container
 [limits]
 memory = 256M
@@ -78,11 +78,13 @@ socket = {podman.socket}
 image = kiln-python:1
 images = bash=kiln-busybox:1
 pull = never
-pool = 2
+FILES
 [runtime bash]
 extensions = .sh
 run = sh {{file}}
-""")
+"""
+    config.write_text(text.replace("FILES", "pool = 2"))
+    archive.write_text(text.replace("FILES", "files = archive"))
     runs = arguments.peer_runs + 2
     code = ["python3", "-c", "print(1+1)"]
     podman.run("run", "--rm", *HARDENED, "kiln-python:1", *code)
@@ -93,6 +95,8 @@ run = sh {{file}}
     podman.run("rm", "-f", "-t", "0", "peer")
     series = program(arguments.build, "container", kiln, str(config), arguments.runs * 20)
     median = {name: statistics.median(values) for name, values in series.items()}
+    copied = {held: program(arguments.build, "container", kiln, str(archive), arguments.runs, held << 20)
+              for held in (0, 1, 8)}
     fresh, inside, shell = (statistics.median(values) for values in (fresh, inside, shell))
     table.row("container: cell 1+1 / interpreter's / podman exec", median["cell"],
               median["interpreter"], inside, at_most=3, faster=200)
@@ -102,3 +106,6 @@ run = sh {{file}}
     table.row("container: a program by exec / podman exec", median["exec"], None, shell)
     table.row("container: a cell, 8 sessions at once / alone", median["eight_sessions"] / 8,
               median["cell"], inside)
+    for held, of in copied.items():
+        table.row(f"container: a cell with its files by archive, {held} MB there / direct",
+                  statistics.median(of["cell"]), median["cell"], inside)
