@@ -350,6 +350,8 @@ if available("matplotlib"):
     run("%config InlineBackend.close_figures = True\nplt.close('all')")
     r = run("plt.figure(facecolor='none'); plt.plot([1]);")
     same(r.events[0][1]["metadata"], {"needs_background": "light"}, "a transparent figure")
+    same(order(run(PLOT + "plt.gcf().show(); print('after')")), ["stdout", "display"],
+         "figure.show() shows it once")
     r = run("%matplotlib inline\n" + PLOT + "plt.show(); print('after')")
     same(order(r), ["display", "stdout"], "%matplotlib inline and plt.show()")
     same(mimes(run("%%capture shown\nplt.plot([1]);")), [], "%%capture keeps figures")

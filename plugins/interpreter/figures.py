@@ -170,8 +170,8 @@ def _supply_backend(module):
     def new_figure_manager_given_figure(num, figure):
         global _fresh
         manager = backend_agg.new_figure_manager_given_figure(num, figure)
-        figure.show = lambda *args, **kwargs: session.part("display").display(
-            figure, metadata=_metadata(figure))
+        # figure.show(): it is shown, at the end of the cell; as in Jupyter, not twice.
+        manager.show = lambda: None
         _fresh = _fresh or matplotlib.is_interactive()
         return manager
 
