@@ -406,13 +406,30 @@ local function as_ordinary_user(kiln)
     end
   end
   finish_all()
+
+  -- A session and its branch, each within its own limit, together above it.
+  local home = tap.tempdir()
+  posix.chmod(home)
+  ffi.C.chown(home, UID, UID)
+  local hold = "b = bytearray(150 << 20); import time; time.sleep(0.3); len(b)\n"
+  local r = tap.run { argv = { "setpriv", "--reuid=" .. UID, "--regid=" .. UID, "--clear-groups", kiln, "repl", "--json",
+      "-s", "one", "--set", "limits.memory=256M" }, cwd = home, stdin = hold .. ":fork two\nb = None\n" .. hold .. ":switch one\ntime.sleep(0.3); len(b)\n",
+    env = { HOME = home, TMPDIR = home, XDG_RUNTIME_DIR = home } }
+  local statuses = {}
+  for line in r.out:gmatch("[^\n]+") do
+    local ok, result = pcall(json.decode, line)
+    statuses[#statuses + 1] = ok and result.status or line
+  end
+  if not tap.is(table.concat(statuses, " "), "ok ok ok ok", "ordinary user: a branch's memory is its own, not the session's") then
+    tap.diag(r.err, r.out)
+  end
 end
 
 if ffi.C.getuid() ~= 0 then
-  tap.skip("an ordinary user tests already", 2 * #cases)
+  tap.skip("an ordinary user tests already", 2 * #cases + 1)
 elseif os.getenv("KILN_SANITIZE") then
   -- Without a cgroup memory is held by RLIMIT_DATA, under which ASan cannot start.
-  tap.skip("ASan's shadow memory does not fit an ordinary user's limit", 2 * #cases)
+  tap.skip("ASan's shadow memory does not fit an ordinary user's limit", 2 * #cases + 1)
 else
   local kiln, why = installation()
   local probe = tap.run { "setpriv", "--reuid=" .. UID, "--regid=" .. UID, "--clear-groups",
@@ -420,7 +437,7 @@ else
   if not tap.ok(kiln, "kiln for an ordinary user") then
     tap.diag(why)
   elseif probe.code ~= 0 then
-    tap.skip("no user namespaces for an ordinary user: " .. probe.err, 2 * #cases)
+    tap.skip("no user namespaces for an ordinary user: " .. probe.err, 2 * #cases + 1)
   else
     as_ordinary_user(kiln)
   end

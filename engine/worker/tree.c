@@ -2,6 +2,7 @@
 
 #include "base/cleanup.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -98,6 +99,42 @@ static int add_children(pid_t pid, pid_list *list)
     return rc;
 }
 
+/* How many pid namespaces have a pid for it: /proc/PID/status, "NSpid:  4711  12  1". Any user
+ * may read that. 0: it is gone. */
+static unsigned namespaces_of(pid_t pid)
+{
+    static const char key[] = "NSpid:";
+    char path[64];
+    char line[512];
+    unsigned count = 0;
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    auto_fclose FILE *file = fopen(path, "re");
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        if (strncmp(line, key, sizeof(key) - 1) != 0) {
+            continue;
+        }
+        for (const char *at = line + sizeof(key) - 1; *at != '\0'; at++) {
+            count += isdigit((unsigned char)*at) && !isdigit((unsigned char)at[-1]);
+        }
+        break;
+    }
+    return count;
+}
+
+/* A branch is a session by itself: its supervisor is pid 1 of a namespace in ours, and a child
+ * of the root. Code makes no namespaces. */
+static void leave_out_nested(pid_t root, pid_list *list)
+{
+    unsigned own = namespaces_of(root);
+    size_t kept = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        if (own == 0 || namespaces_of(list->pids[i]) <= own) {
+            list->pids[kept++] = list->pids[i];
+        }
+    }
+    list->count = kept;
+}
+
 /* "Pss_Anon:   123 kB" and the like. Where the kernel does not let us look into it
  * (another user's, or not dumpable), /proc/PID/status tells of whole pages. */
 static void read_memory(pid_t pid, kiln_tree *tree)
@@ -140,6 +177,7 @@ int kiln_tree_measure(pid_t root, bool exact, kiln_tree *tree)
     if (rc < 0) {
         return rc;
     }
+    leave_out_nested(root, &list);
     tree->cpu_ms = (double)stat.children_ticks * tick_ms;
     /* A parent is read before its children: one that ends meanwhile may be missed, and is
      * not counted twice. */

@@ -15,7 +15,8 @@ typedef struct kiln_tree {
 } kiln_tree;
 
 /* Everything below `root`, a process whose descendants cannot leave it (pid 1 of a pid
- * namespace), which itself is not counted. memory_bytes is the sum of resident sizes,
+ * namespace), which itself is not counted, nor are branches, which are sessions in namespaces
+ * of their own below it. memory_bytes is the sum of resident sizes,
  * which holds shared pages once for each process: an upper bound, cheap to have. With
  * `exact` it is private memory alone, each page shared between processes in parts, and
  * costs a walk over all page tables. 0, or -errno when root cannot be read. */

@@ -3,14 +3,17 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -112,6 +115,57 @@ static void a_tree(void **state)
     close(ready[1]);
 }
 
+/* A child of the root that is pid 1 of a namespace of its own: a branch's supervisor. */
+static void branches_are_not_of_it(void **state)
+{
+    (void)state;
+    int ready[2];
+    char byte = 0;
+    assert_int_equal(pipe(ready), 0);
+    pid_t root = fork();
+    if (root == 0) {
+        setpgid(0, 0);
+        prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+        if (fork() == 0) { /* the session's own */
+            touched(4 * MIB, MAP_PRIVATE);
+            pause();
+        }
+        pid_t between = fork();
+        if (between == 0) {
+            bool apart = unshare(CLONE_NEWUSER | CLONE_NEWPID) == 0;
+            if (!apart || fork() != 0) {
+                _exit(apart ? 0 : 1);
+            }
+            touched(32 * MIB, MAP_PRIVATE);
+            (void)!write(ready[1], fork() == 0 ? "c" : "p", 1);
+            pause();
+        }
+        int status = 0;
+        waitpid(between, &status, 0);
+        (void)!write(ready[1], status == 0 ? "0" : "x", 1);
+        pause();
+        _exit(0);
+    }
+    setpgid(root, root);
+    bool apart = true;
+    for (int i = 0; apart && i < 3; i++) {
+        assert_int_equal(read(ready[0], &byte, 1), 1);
+        apart = byte != 'x';
+    }
+    kiln_tree tree;
+    int rc = kiln_tree_measure(root, false, &tree);
+    kill(-root, SIGKILL);
+    waitpid(root, NULL, 0);
+    close(ready[0]);
+    close(ready[1]);
+    if (!apart) {
+        skip(); /* no namespaces for us here */
+    }
+    assert_int_equal(rc, 0);
+    assert_int_equal(tree.processes, 1);
+    assert_true(tree.memory_bytes < 32 * (uint64_t)MIB);
+}
+
 static void nothing_there(void **state)
 {
     (void)state;
@@ -129,6 +183,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_tree),
+        cmocka_unit_test(branches_are_not_of_it),
         cmocka_unit_test(nothing_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
