@@ -293,6 +293,12 @@ end
 image("kiln-none:1", 'image not found: "kiln%-none:1": pull it', "an image that is not there")
 image("kiln-busybox:1", "python3", "an image without Python, for Python, says so")
 
+-- Podman's API takes no runtime: one that it does not have by itself must not be passed over.
+program("ash", "echo ran", { "-s", "backend container.runtime=runc" }, { out = "^ran\n$" }, "the runtime that there is")
+program("ash", "echo ran", { "-s", "backend container.runtime=runsc" }, { status = "unavailable", check = function(r)
+  return r.stdout == "" and r.errors[1].message:find("runtime = runsc: the container engine took runc", 1, true), r.errors[1].message
+end }, "a runtime that Podman does not take")
+
 while #later > 0 do judge_first() end
 
 -- ---- questions of a front end

@@ -137,6 +137,12 @@ run("attach:ends", { "-s", "backend container.files=archive", "-l", "python", "-
   tap.contains(message(result), "the container ended while it started", "it is told as an end")
   tap.is(ran.code, 125, "and kiln goes on")
 end)
+run("runtime", { "-s", "backend container.files=archive", "-s", "backend container.runtime=runsc", "-l", "bash", "-c", "true" },
+function(result, _, log)
+  tap.is(result.status, "unavailable", "a runtime that the engine does not take")
+  tap.contains(message(result), "runtime = runsc: the container engine took runc", "is told, and nothing is run")
+  tap.unlike(log, "\nexec\n", "indeed")
+end)
 run("list:engines", { "-s", "backend container.files=archive", "-l", "bash", "-c", "sleep 1" }, function(_, _, log)
   local removed = {}
   for id in log:gmatch("removed (%w+)\n") do removed[id] = true end

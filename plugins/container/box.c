@@ -80,10 +80,67 @@ static void without_files(struct box *box, const char *why)
     box_give_up(box, text);
 }
 
+/* The container runs, and nothing but the image's own in it yet. */
+static void use_files(struct box *box)
+{
+    const char *why = "";
+    if (open_files(box, &why) < 0) {
+        without_files(box, why);
+        return;
+    }
+    if (!box->has_agent) {
+        become_ready(box);
+    } else if ((box->agent = agent_start(box)) == NULL) {
+        box_give_up(box, "out of memory");
+    }
+}
+
+/* A runtime that was asked for is part of the confinement: another is refused. */
+static void compare_runtime(struct box *box, const char *has)
+{
+    const char *wanted = box->self->settings.runtime;
+    char text[400];
+    has = has != NULL ? has : "another";
+    const char *slash = strrchr(has, '/');
+    if (strcmp(slash != NULL && *wanted != '/' ? slash + 1 : has, wanted) == 0) {
+        use_files(box);
+        return;
+    }
+    snprintf(text, sizeof(text), "runtime = %.100s: the container engine took %.100s%s", wanted,
+             has,
+             box->self->kind == ENGINE_PODMAN
+                 ? "; Podman's API chooses none: set runtime in its containers.conf"
+                 : "");
+    box_give_up(box, text);
+}
+
+static void on_runtime(void *user, const api_reply *reply)
+{
+    struct box *box = user;
+    box->call = NULL;
+    if (reply->error != NULL) {
+        box_give_up(box, reply->error);
+    } else if (box->attach == NULL) {
+        box_lost(box, NULL);
+    } else {
+        compare_runtime(box, json_string_value(json_object_get(reply->json, "OCIRuntime")));
+    }
+}
+
+/* Podman tells by its own API alone. */
+static void ask_runtime(struct box *box)
+{
+    char path[96];
+    snprintf(path, sizeof(path), "/v4.0.0/libpod/containers/%s/json", box->name);
+    box->call = api_start(box->self, "GET", path, NULL, API_TIMEOUT_MS, on_runtime, box);
+    if (box->call == NULL) {
+        box_give_up(box, "out of memory");
+    }
+}
+
 static void on_inspected(void *user, const api_reply *reply)
 {
     struct box *box = user;
-    const char *why = "";
     box->call = NULL;
     if (reply->error != NULL) {
         box_give_up(box, reply->error);
@@ -94,16 +151,13 @@ static void on_inspected(void *user, const api_reply *reply)
     if (!json_is_true(json_object_get(state, "Running")) || box->pid <= 0 ||
         box->attach == NULL) {
         box_lost(box, NULL);
-        return;
-    }
-    if (open_files(box, &why) < 0) {
-        without_files(box, why);
-        return;
-    }
-    if (!box->has_agent) {
-        become_ready(box);
-    } else if ((box->agent = agent_start(box)) == NULL) {
-        box_give_up(box, "out of memory");
+    } else if (box->self->settings.runtime[0] == '\0') {
+        use_files(box);
+    } else if (box->self->kind == ENGINE_PODMAN) {
+        ask_runtime(box);
+    } else {
+        const json_t *host = json_object_get(reply->json, "HostConfig");
+        compare_runtime(box, json_string_value(json_object_get(host, "Runtime")));
     }
 }
 

@@ -31,7 +31,9 @@ const kiln_option container_options[] = {
     {"env", KILN_OPTION_LIST, "", "variables in every container: NAME=value"},
     {"devices", KILN_OPTION_LIST, "", "devices in every container, such as: /dev/fuse"},
     {"runtime", KILN_OPTION_STRING, "",
-     "the OCI runtime, such as runsc or crun; empty: the container engine's own"},
+     "the OCI runtime, such as runsc or crun, without which nothing is run; empty: the "
+     "container "
+     "engine's own. Podman takes it from its containers.conf alone"},
     {"network", KILN_OPTION_STRING, "none", "the containers' network, such as none or bridge"},
     {"python", KILN_OPTION_STRING, "python3",
      "the interpreter, in the image, that Python sessions keep their state in; empty: Python "

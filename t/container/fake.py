@@ -69,6 +69,7 @@ TARS = {
 
 
 pulled = []
+runtime = []
 PULLS = {
     "good": [{"status": "Pulling from library/x", "id": "1"}, {"status": "Downloading", "id": "a", "progress": "1/2"},
              {"status": "Downloading", "id": "a", "progress": "2/2"}, {"status": "Pull complete", "id": "a"}],
@@ -148,6 +149,7 @@ def answer(connection, method, target, body, held):
     wanted, _, kind = mode.partition(":")
     print(step, flush=True)
     if step == "create":
+        runtime.append(json.loads(body)["HostConfig"].get("Runtime", ""))
         print("spec " + json.dumps(json.loads(body)), flush=True)
     if step == "image" and wanted.endswith("pull") and not pulled:
         reply(connection, 404, {"message": "no such image"})
@@ -206,7 +208,8 @@ def answer(connection, method, target, body, held):
     elif step == "start":
         connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
     elif step == "inspect":
-        reply(connection, 200, {"Id": ID, "State": {"Running": True, "Pid": os.getpid()}})
+        reply(connection, 200, {"Id": ID, "State": {"Running": True, "Pid": os.getpid()},
+                                "HostConfig": {"Runtime": "runc" if mode == "runtime" else runtime[-1]}})
     elif step == "version":
         reply(connection, 200, {"Version": "1.0", "ApiVersion": "1.41",
                                 "Components": [{"Name": "Engine", "Version": "1.0"}]})

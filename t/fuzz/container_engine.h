@@ -186,8 +186,12 @@ static void give_good(http *request)
     } else if (request->request.upgrade) {
         status = 101;
     } else if (strncmp(path, "GET /containers/", 16) == 0) {
-        snprintf(text, sizeof(text), "{\"Id\":\"%s\",\"State\":{\"Running\":true,\"Pid\":42}}",
+        snprintf(text, sizeof(text),
+                 "{\"Id\":\"%s\",\"State\":{\"Running\":true,\"Pid\":42},"
+                 "\"HostConfig\":{\"Runtime\":\"runc\"}}",
                  id);
+    } else if (strncmp(path, "GET /v4.0.0/libpod/", 19) == 0) {
+        snprintf(text, sizeof(text), "{\"OCIRuntime\":\"/usr/bin/runc\"}");
     } else if (strncmp(path, "GET /events", 11) == 0) {
         snprintf(text, sizeof(text), "{}\n");
     } else if (strstr(path, "/start") != NULL || strncmp(path, "DELETE", 6) == 0) {

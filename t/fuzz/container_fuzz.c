@@ -225,11 +225,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     nothing_seen = flags & 2;
     closes_in_complete = flags & 4;
     executes_in_prepared = flags & 8;
+    wants_runtime = flags & 32;
     tickets = 0;
     if (plugin->init(&host_table, &made, &error) < 0) {
         abort();
     }
     self = made;
+    self->kind = flags & 64 ? ENGINE_PODMAN : ENGINE_DOCKER;
     checking = flags & 16;
     if (checking && plugin->check(self) < 0) {
         abort();

@@ -38,7 +38,7 @@ static kiln_session sessions[SESSIONS];
 static kiln_timer *timers;
 static kiln_watch *watches;
 static unsigned tickets;
-static bool archive, closes_in_complete, executes_in_prepared;
+static bool archive, wants_runtime, closes_in_complete, executes_in_prepared;
 
 static void host_log(const kiln_host *host, uint32_t level, const char *text)
 {
@@ -53,6 +53,9 @@ static const char *host_option(const kiln_host *host, const char *name)
     (void)host;
     if (strcmp(name, "socket") == 0) {
         return "/nowhere";
+    }
+    if (strcmp(name, "runtime") == 0) {
+        return wants_runtime ? "runc" : "";
     }
     if (strcmp(name, "files") == 0) {
         return archive ? "archive" : "auto";
