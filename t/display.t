@@ -39,6 +39,9 @@ same(run("display('q')").events[0][1].get("transient"), None, "none without bein
 r = run("e = display(display_id='empty')\ne.update(1)")
 same([(kind, event["data"]) for kind, event in r.events],
      [("display", {}), ("update", {"text/plain": "1"})], "a place to be filled later")
+r = run("class M(type):\n    def _repr_html_(cls): return 'of ' + cls.__name__\n"
+        "class C(metaclass=M):\n    def _repr_latex_(self): return 'an object'\nC")
+same(r.results, [{"text/html": "of C", "text/plain": "__main__.C"}], "a class that shows itself")
 same(run("update_display(1)").error["name"], "TypeError", "update_display wants a display_id")
 r = run("display({'text/html': '<b>'}, raw=True, metadata={'text/html': {'isolated': True}})")
 same(r.events[0][1], {"data": {"text/html": "<b>"}, "metadata": {"text/html": {"isolated": True}}},

@@ -59,7 +59,7 @@ def _compile_expression(source, filename):
 
 
 _LOOP_CALLS = ("create_task", "get_running_loop")
-_LOOP_STARTS = ("asyncio.run(", "run_until_complete(", "run_forever(")
+_LOOP_STARTS = ("asyncio.run(", "Runner(", "run_until_complete(", "run_forever(")
 
 
 def _wants_loop(source, tree):

@@ -20,6 +20,8 @@ _METHODS = (
     ("application/javascript", "_repr_javascript_"),
 )
 
+_BOUND = type(session.__getattr__)  # of a method
+
 # ------------------------------------------------------------------------ JSON
 
 _encoder = None
@@ -100,16 +102,16 @@ def _base64(data):
 
 
 def _method(value, name):
-    """A _repr_*_ method of the value; not of a class, and not of an object that
-    answers to every name."""
-    if isinstance(value, type):
-        return None
+    """A _repr_*_ method of the value; of a class one that is its own and not its objects', and
+    none of an object that answers to every name."""
     try:
         if getattr(value, "_ipython_canary_method_should_not_exist_", None) is not None:
             if name not in dir(type(value)):
                 return None
         method = getattr(value, name, None)
     except Exception:
+        return None
+    if isinstance(value, type) and type(method) is not _BOUND:
         return None
     return method if callable(method) else None
 
