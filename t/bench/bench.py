@@ -277,8 +277,8 @@ def branches(table, kiln, arguments):
                   ceiling=6)
         table.row(f"failed cell undone, {megabytes} MB / failed cell",
                   of["rolled_back"], of["failed"])
-        table.row("what of it is the undoing / a bare fork to its first byte",
-                  max(of["rolled_back"] - of["failed"], 0), of["bare_fork"], at_most=4)
+        table.row("what of it is the undoing / a fork of its size to the first byte",
+                  max(of["rolled_back"] - of["failed"], 0), of["fork"], at_most=4)
 
 
 def pool(table, kiln, cold_ms, arguments):

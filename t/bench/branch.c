@@ -5,7 +5,6 @@
 #include "measure.h"
 
 static measure own_fork = {.name = "fork"};
-static measure bare_fork = {.name = "bare_fork"};
 static measure branched = {.name = "branch"};
 static measure plain = {.name = "plain"};
 static measure thinking = {.name = "thinking"};
@@ -141,7 +140,6 @@ int main(int argc, char **argv)
     execute(session, state, false);
     for (int i = 0; i < runs; i++) {
         fork_once(session);
-        measure_fork(&bare_fork);
         double since = measure_now();
         kiln_session *made = branch(session);
         measure_add(&branched, since);
@@ -157,8 +155,8 @@ int main(int argc, char **argv)
         think(30);
         measured(&failed, session, "1 / 0", false);
     }
-    const measure *const all[] = {&own_fork,     &bare_fork, &branched,    &plain, &thinking,
-                                  &back_to_back, &failed,    &rolled_back, NULL};
+    const measure *const all[] = {&own_fork,     &branched, &plain,       &thinking,
+                                  &back_to_back, &failed,   &rolled_back, NULL};
     measure_print(all);
     kiln_session_close(session);
     kiln_engine_close(engine);

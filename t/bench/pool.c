@@ -1,9 +1,6 @@
 /* pool KILN RUNS - a session from the pool: its first cell beside the same cell in a warm
- * session, a first DataFrame beside the second, and how many sessions a second come and go.
- * numpy, pandas and pyplot are preloaded. */
+ * session, and a first DataFrame beside the second. numpy, pandas and pyplot are preloaded. */
 #include "measure_engine.h"
-
-#include <sys/wait.h>
 
 static measure warm = {.name = "warm_cell"};
 static measure first = {.name = "first_cell"};
@@ -11,8 +8,6 @@ static measure cold = {.name = "cold_first_cell"};
 static measure frame_first = {.name = "frame_first"};
 static measure frame_cold = {.name = "frame_cold"};
 static measure frame_second = {.name = "frame_second"};
-static measure session_life = {.name = "session_life"};
-static measure bare_fork = {.name = "fork_exit"};
 
 static const char frame_code[] =
     "import pandas as pd\n"
@@ -26,17 +21,6 @@ static void timed(uv_loop_t *loop, kiln_session *session, const char *code, meas
     double since = measure_now();
     measure_cell(loop, session, code);
     measure_add(series, since);
-}
-
-static void fork_and_exit(void)
-{
-    double since = measure_now();
-    pid_t pid = fork();
-    if (pid == 0) {
-        _exit(0);
-    }
-    waitpid(pid, NULL, 0);
-    measure_add(&bare_fork, since);
 }
 
 int main(int argc, char **argv)
@@ -77,17 +61,8 @@ int main(int argc, char **argv)
         timed(&loop, session, frame_code, &frame_second);
         kiln_session_close(session);
     }
-    for (int i = 0; i < runs * 2; i++) { /* one after the other, as fast as they come */
-        fork_and_exit();
-        double since = measure_now();
-        kiln_session *session = measure_session_open(engine);
-        measure_cell(&loop, session, "1+1");
-        kiln_session_close(session);
-        measure_add(&session_life, since);
-    }
-    const measure *const all[] = {&warm,        &first,        &cold,
-                                  &frame_first, &frame_second, &session_life,
-                                  &bare_fork,   &frame_cold,   NULL};
+    const measure *const all[] = {&warm,         &first,      &cold, &frame_first,
+                                  &frame_second, &frame_cold, NULL};
     measure_print(all);
     kiln_session_close(live);
     kiln_engine_close(engine);
