@@ -73,6 +73,16 @@ r = run("-c", "import subprocess, sys; from multiprocessing.util import _args_fr
   .. "subprocess.run([sys.executable, *flags(), '-c', 'import sys; print(\"site\" in sys.modules, sys.flags.isolated)'])")
 tap.contains(r.stdout, "True 0", "a Python that multiprocessing starts finds the packages")
 
+if os.getenv("KILN_SANITIZE") then
+  tap.skip("the sanitizer's allocator keeps what is freed", 1)
+else
+  r = run("-c", "import resource\ndef faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+    .. "def fill():\n    block = bytearray(512 << 10)\n    block[::4096] = b'x' * 128\n"
+    .. "for i in range(5): fill()\nbefore = faults()\nfor i in range(200): fill()\n"
+    .. "'%d faults' % (faults() - before) if faults() - before > 5000 else 'few'")
+  tap.is(texts(r), "'few'", "memory is used again, in place of being mapped for each array")
+end
+
 r = run("-c", "import os; os.write(1, b'raw\\n'); os.system('echo sub; echo bad >&2'); print('p')")
 tap.contains(r.stdout, "raw\n", "bytes written past sys.stdout")
 tap.contains(r.stdout, "sub\n", "output of programs")
