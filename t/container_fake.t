@@ -325,7 +325,7 @@ local function checked(mode, more, code, ...)
   tap.is(ran.code, code, "kiln check: " .. tostring(mode) .. ": exit status")
   local told = ran.out:match("\nbackends\n(.-)\npolicies\n") or ""
   for _, line in ipairs { ... } do tap.contains(told, line:gsub("SOCKET", socket), "kiln check: " .. line) end
-  tap.is(select(2, told:gsub(" image ", "")), select(2, table.concat({ ... }):gsub(" image ", "")), "each image once")
+  tap.is(select(2, told:gsub(" image ", "")), select(2, (" " .. table.concat({ ... }, " ")):gsub(" image ", "")), "each image once")
   if fake then
     fake:pump(0.1)
     fake:kill(9)
@@ -336,6 +336,10 @@ local function checked(mode, more, code, ...)
 end
 checked("none", {}, 0, "ok       container        engine: Docker 1.0 at SOCKET",
   "ok       container        image x:1: is there", "ok       container        image y:2: is there")
+checked("none", { "runtime=crun" }, 0, "ok       container        runtime crun: is there", "image x:1: ", "image y:2: ")
+checked("none", { "runtime=runsc" }, 125, "FAULT    container        runtime runsc: not what the engine would take: its own is runc",
+  "image x:1: ", "image y:2: ")
+checked("info:500", { "runtime=crun" }, 125, "FAULT    container        runtime crun: GET /info: 500", "image x:1: ", "image y:2: ")
 checked("pull:good", {}, 0, "missing  container        image x:1: not there yet", "missing  container        image y:2: ")
 checked("pull:good", { "pull=never" }, 125, "FAULT    container        image x:1: not found: pull it", "FAULT    container        image y:2: ")
 checked("version:close", {}, 125, "FAULT    container        engine: container engine at SOCKET: GET /version: it closed")

@@ -14,7 +14,7 @@ struct check {
     const kiln_checks *checks;
     api_call *call;
     char **next;       /* of settings.images, after `image` */
-    const char *image; /* that is being looked for; NULL: the engine itself */
+    const char *image; /* that is being looked for */
 };
 
 static void found(const struct check *check, kiln_finding finding, const char *what,
@@ -84,6 +84,44 @@ static void on_image(void *user, const api_reply *reply)
     look_at_next(check);
 }
 
+static void look_at_images(struct check *check)
+{
+    check->image = check->self->settings.image;
+    look(check);
+}
+
+/* Docker has those that it lists; Podman's API starts the default one alone. */
+static void on_info(void *user, const api_reply *reply)
+{
+    struct check *check = user;
+    const char *wanted = check->self->settings.runtime;
+    const char *standard = json_string_value(json_object_get(reply->json, "DefaultRuntime"));
+    bool there =
+        check->self->kind == ENGINE_PODMAN
+            ? standard != NULL && strcmp(standard, wanted) == 0
+            : json_object_get(json_object_get(reply->json, "Runtimes"), wanted) != NULL;
+    char what[160], line[300];
+    snprintf(what, sizeof(what), "runtime %.140s", wanted);
+    snprintf(line, sizeof(line), "not what the engine would take: its own is %.100s",
+             standard != NULL ? standard : "another");
+    if (reply->error != NULL) {
+        found(check, KILN_FINDING_FAULT, what, reply->error);
+    } else {
+        found(check, there ? KILN_FINDING_OK : KILN_FINDING_FAULT, what,
+              there ? "is there" : line);
+    }
+    look_at_images(check);
+}
+
+static void ask(struct check *check, const char *path, api_done *done)
+{
+    check->call = api_start(check->self, "GET", path, NULL, CHECK_TIMEOUT_MS, done, check);
+    if (check->call == NULL) {
+        found(check, KILN_FINDING_FAULT, "engine", "out of memory");
+        end(check);
+    }
+}
+
 static void on_version(void *user, const api_reply *reply)
 {
     struct check *check = user;
@@ -99,26 +137,22 @@ static void on_version(void *user, const api_reply *reply)
              self->kind == ENGINE_PODMAN ? "Podman" : "Docker",
              version != NULL ? version : "of no version", self->settings.socket);
     found(check, KILN_FINDING_OK, "engine", line);
-    check->image = self->settings.image;
-    look(check);
+    if (self->settings.runtime[0] != '\0') {
+        ask(check, "/info", on_info);
+    } else {
+        look_at_images(check);
+    }
 }
 
 static void look(struct check *check)
 {
-    char path[600] = "/version";
-    bool fits = true;
-    if (check->image != NULL) {
-        snprintf(path, sizeof(path), "/images/");
-        fits = http_encode(path, sizeof(path) - strlen("/json"), check->image);
+    char path[600] = "/images/";
+    if (http_encode(path, sizeof(path) - strlen("/json"), check->image)) {
         snprintf(path + strlen(path), sizeof(path) - strlen(path), "/json");
-    }
-    check->call = fits ? api_start(check->self, "GET", path, NULL, CHECK_TIMEOUT_MS,
-                                   check->image != NULL ? on_image : on_version, check)
-                       : NULL;
-    if (check->call == NULL) {
-        found(check, KILN_FINDING_FAULT, check->image != NULL ? "image" : "engine",
-              fits ? "out of memory" : "the image's name is too long");
-        end(check);
+        ask(check, path, on_image);
+    } else {
+        found(check, KILN_FINDING_FAULT, "image", "its name is too long");
+        look_at_next(check);
     }
 }
 
@@ -133,7 +167,7 @@ int check_begin(backend *self)
     check->checks = checks;
     check->next = self->settings.images;
     self->check = check;
-    look(check);
+    ask(check, "/version", on_version);
     return 0;
 }
 

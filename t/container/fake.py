@@ -135,7 +135,7 @@ def answer(connection, method, target, body, held):
     where = target.partition("?")[0]
     step = {
         "/containers/create": "create", "/_ping": "ping", "/events": "events",
-        "/containers/json": "list", "/version": "version", "/images/create": "pull",
+        "/containers/json": "list", "/version": "version", "/info": "info", "/images/create": "pull",
     }.get(where) or (
         "image" if where.startswith("/images/") else
         "put" if where.endswith("/archive") and method == "PUT" else
@@ -213,6 +213,8 @@ def answer(connection, method, target, body, held):
     elif step == "version":
         reply(connection, 200, {"Version": "1.0", "ApiVersion": "1.41",
                                 "Components": [{"Name": "Engine", "Version": "1.0"}]})
+    elif step == "info":
+        reply(connection, 200, {"Runtimes": {"runc": {"path": "runc"}, "crun": {}}, "DefaultRuntime": "runc"})
     elif step == "exec":
         reply(connection, 201, {"Id": ID})
     elif step == "run":
