@@ -131,7 +131,7 @@ do
       "native functions: what code in a container calls")
     tap.is(results[2] and results[2].stdout, "42\n", "and in the next cell")
   end)
-  more[#more] = "4s"
+  more[#more] = "8s"
   cells("python", { native.hanging, native.after }, more, function(results)
     tap.is(results[1] and results[1].status, "timeout", "native functions: a cell that waits for C is interrupted")
     tap.is(results[2] and results[2].stdout, "42\n", "and keeps its state")
