@@ -95,7 +95,8 @@ judge(results[3], { status = "error", check = function(r)
   return e.name == "ZeroDivisionError" and table.concat(e.traceback):find("1/0", 1, true)
 end }, "an exception, with the line that raised it")
 judge(results[4], { err = "^child%-err\n$", check = function(r)
-  return r.stdout:find("raw\nchild\n") or r.stdout:find("raw\nx 20\nchild\n")
+  -- By way of a pipe: print() may overtake it on a loaded machine.
+  return (r.stdout:gsub("x 20\n", "", 1)) == "raw\nchild\n", r.stdout
 end }, "what goes to descriptors 1 and 2 is told, too")
 judge(results[5], value("'one|two'"), "input() reads the standard input")
 judge(results[6], { check = function(r)
