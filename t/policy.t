@@ -86,14 +86,23 @@ tap.is(result.errors and result.errors[1].message, "the language bash is refused
 write("half.lua", "return function(input, ctx, next)\n  if input.code == 'x' then\n    return kiln.deny('x')\n" ..
   "  end\n  return next(input)\nend\n")
 write("half_test.lua", "test.case('passes <&>', function() test.is(test.run{policy='half'}.result.status, 'ok') end)\n" ..
-  "test.case('fails', function() error('no \"way\"') end)\n")
-tests = tap.run { "kiln", "test", "--coverage", "--junit", dir .. "/junit.xml", dir .. "/half_test.lua" }
+  "test.case('fails', function() error('no \"way\"') end)\n" ..
+  "test.case('odd # SKIP\\n\\239\\191\\191\\255\\1', function() error({ why = 'odd' }) end)\n")
+tests = tap.run { "kiln", "test", dir .. "/half_test.lua", "--coverage", "--junit", dir .. "/junit.xml" }
 tap.is(tests.code, 1, "kiln test --coverage --junit: a failed test")
 tap.like(tests.out, "# coverage [^\n]*/half%.lua: 2 of 3 lines %(66%%%), not run: 3\n", "the line that was not run")
 local xml = tap.read(dir .. "/junit.xml")
-tap.contains(xml, '<testsuites name="kiln test" tests="2" failures="1">', "JUnit: the sums")
-tap.contains(xml, 'name="passes &#60;&#38;&#62;"', "JUnit: names are escaped")
-tap.like(xml, '<failure message="[^"]*half_test.-no &#34;way&#34;"/>', "JUnit: why it failed")
+local sums = ' tests="3" failures="2" errors="0" skipped="0" time="%d+%.%d+">'
+tap.like(xml, '<testsuites name="kiln test"' .. sums, "JUnit: the sums")
+tap.like(xml, '<testsuite name="half"' .. sums, "JUnit: a suite's sums")
+tap.contains(xml, 'name="passes &lt;&amp;&gt;"', "JUnit: names are escaped")
+tap.like(xml, '<failure type="failure" message="[^"]*half_test.-no &quot;way&quot;">[^<]*no &quot;way&quot;</failure>',
+  "JUnit: why it failed, for readers of the attribute and of the text")
+tap.is(tap.run({ "/usr/bin/python3", "-c", "import sys, xml.dom.minidom as m\n" ..
+  "print([ascii(c.getAttribute('name')) for c in m.parse(sys.argv[1]).getElementsByTagName('testcase')][2])",
+  dir .. "/junit.xml" }).out, "'odd # SKIP\\n\\ufffd\\ufffd\\ufffd'\n", "JUnit: what XML cannot hold is not in it")
+tap.like(tests.out, "\nnot ok 3 %- half: odd \\# SKIP%?[^\n]*%?\n#   an error object: {why = \"odd\"}\n",
+  "TAP: a name is one line and no directive; an error that is a table is shown")
 tap.write(dir .. "/never.lua", "return function(input, ctx, next) return next(input) end\n")
 tap.write(dir .. "/never_test.lua", "test.case('nothing', function() test.ok(true, 'yes') end)\n")
 tap.like(tap.run({ "kiln", "test", "--coverage", dir .. "/never_test.lua" }).out,

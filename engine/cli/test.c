@@ -107,7 +107,7 @@ static int take_options(int argc, char **argv, test_options *options, kiln_error
     int option;
     optind = 1;
     opterr = 0;
-    while ((option = getopt_long(argc, argv, "+:h", known, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, ":h", known, NULL)) != -1) {
         switch (option) {
         case 'c':
             options->coverage = true;

@@ -1,7 +1,8 @@
 #include "eval/report.h"
 
 #include "base/cleanup.h"
-#include "base/utf8.h"
+#include "base/tap.h"
+#include "base/xml.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -20,23 +21,6 @@ static bool passed(const json_t *outcome)
 
 /* ---- TAP */
 
-/* Without control characters, which a terminal would obey; C1 is two bytes in UTF-8. */
-static int append_plain(kiln_buffer *out, const char *text, size_t length)
-{
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < length; i++) {
-        unsigned char c = (unsigned char)text[i];
-        bool c1 = c == 0xc2 && i + 1 < length && (unsigned char)text[i + 1] < 0xa0;
-        if ((c < 0x20 && c != '\t') || c == 0x7f || c1) {
-            rc = kiln_buffer_append(out, "?", 1);
-            i += c1;
-        } else {
-            rc = kiln_buffer_append(out, text + i, 1);
-        }
-    }
-    return rc;
-}
-
 /* Each line of the text behind "# "; lines beyond *left are counted only. */
 static int append_lines(kiln_buffer *out, const char *text, size_t *left, size_t *dropped)
 {
@@ -48,7 +32,7 @@ static int append_lines(kiln_buffer *out, const char *text, size_t *left, size_t
         } else {
             --*left;
             rc = kiln_buffer_append(out, "# ", 2);
-            rc = rc < 0 ? rc : append_plain(out, text, length);
+            rc = rc < 0 ? rc : kiln_tap_append_text(out, text, length);
             rc = rc < 0 ? rc : kiln_buffer_append(out, "\n", 1);
         }
         text += length + (text[length] == '\n');
@@ -83,7 +67,7 @@ static int append_unstable(kiln_buffer *out, const json_t *outcome)
     for (size_t i = 0; rc == 0 && i < json_array_size(names); i++) {
         const char *name = json_string_value(json_array_get(names, i));
         rc = kiln_buffer_append(out, "# not the same in each run: ", 28);
-        rc = rc < 0 ? rc : append_plain(out, name, strlen(name));
+        rc = rc < 0 ? rc : kiln_tap_append_text(out, name, strlen(name));
         rc = rc < 0 ? rc : kiln_buffer_append(out, "\n", 1);
     }
     return rc;
@@ -91,26 +75,16 @@ static int append_unstable(kiln_buffer *out, const json_t *outcome)
 
 int kiln_report_tap(kiln_buffer *out, size_t number, const json_t *outcome)
 {
-    const char *name = text_of(outcome, "name");
     size_t left = 20, dropped = 0;
     int rc = kiln_buffer_printf(out, "%s %zu - ", passed(outcome) ? "ok" : "not ok", number);
-    /* "#" would begin a directive. */
-    while (rc == 0 && *name != '\0') {
-        size_t length = strcspn(name, "#");
-        rc = append_plain(out, name, length);
-        name += length;
-        if (rc == 0 && *name == '#') {
-            rc = kiln_buffer_append(out, "\\#", 2);
-            name++;
-        }
-    }
+    rc = rc < 0 ? rc : kiln_tap_append_description(out, text_of(outcome, "name"));
     rc = rc < 0 ? rc : kiln_buffer_append(out, "\n", 1);
     if (rc == 0 && !passed(outcome)) {
         rc = kiln_buffer_printf(out, "# %s:%lld: ", text_of(outcome, "file"),
                                 json_integer_value(json_object_get(outcome, "line")));
         rc = rc < 0 ? rc
-                    : append_plain(out, text_of(outcome, "reason"),
-                                   strlen(text_of(outcome, "reason")));
+                    : kiln_tap_append_text(out, text_of(outcome, "reason"),
+                                           strlen(text_of(outcome, "reason")));
         rc = rc < 0 ? rc : kiln_buffer_append(out, "\n", 1);
         rc = rc < 0 ? rc : append_differences(out, outcome);
         if (rc == 0 && text_of(outcome, "stderr")[0] != '\0') {
@@ -123,38 +97,10 @@ int kiln_report_tap(kiln_buffer *out, size_t number, const json_t *outcome)
 
 /* ---- JUnit */
 
-/* XML 1.0, section 2.2: what is no Char of it becomes U+FFFD. */
-static int append_xml(kiln_buffer *out, const char *text)
-{
-    int rc = 0;
-    const char *end = text + strlen(text);
-    while (rc == 0 && text < end) {
-        int length = kiln_utf8_next((const unsigned char *)text, (size_t)(end - text));
-        length = length > 0 ? length : 1;
-        unsigned char c = (unsigned char)*text;
-        bool forbidden =
-            (c < 0x20 && c != '\t' && c != '\n' && c != '\r') ||
-            (length == 3 && memcmp(text, "\xef\xbf", 2) == 0 && (unsigned char)text[2] >= 0xbe);
-        const char *as = c == '&'    ? "&amp;"
-                         : c == '<'  ? "&lt;"
-                         : c == '>'  ? "&gt;"
-                         : c == '"'  ? "&quot;"
-                         : c == '\r' ? "&#13;"
-                         : c == '\n' ? "&#10;"
-                         : c == '\t' ? "&#9;"
-                         : forbidden ? "\xef\xbf\xbd"
-                                     : NULL;
-        rc = as != NULL ? kiln_buffer_append(out, as, strlen(as))
-                        : kiln_buffer_append(out, text, (size_t)length);
-        text += length;
-    }
-    return rc;
-}
-
 static int append_attribute(kiln_buffer *out, const char *name, const char *value)
 {
     int rc = kiln_buffer_printf(out, " %s=\"", name);
-    rc = rc < 0 ? rc : append_xml(out, value);
+    rc = rc < 0 ? rc : kiln_xml_append(out, value);
     return rc < 0 ? rc : kiln_buffer_append(out, "\"", 1);
 }
 
@@ -175,7 +121,7 @@ static int append_failure(kiln_buffer *out, const json_t *outcome)
                     : kiln_buffer_printf(&text, "%s: %s: %s\n%s", text_of(entry, "kind"),
                                          text_of(entry, "file"), text_of(entry, "detail"),
                                          text_of(entry, "diff"));
-        rc = rc < 0 ? rc : append_xml(out, text.data);
+        rc = rc < 0 ? rc : kiln_xml_append(out, text.data);
     }
     return rc < 0 ? rc : kiln_buffer_printf(out, "</%s>", element);
 }
@@ -195,7 +141,7 @@ static int append_case(kiln_buffer *out, const json_t *outcome)
     }
     if (rc == 0 && text_of(outcome, "stderr")[0] != '\0') {
         rc = kiln_buffer_printf(out, "\n      <system-err>");
-        rc = rc < 0 ? rc : append_xml(out, text_of(outcome, "stderr"));
+        rc = rc < 0 ? rc : kiln_xml_append(out, text_of(outcome, "stderr"));
         rc = rc < 0 ? rc : kiln_buffer_printf(out, "</system-err>");
     }
     return rc < 0 ? rc : kiln_buffer_printf(out, "</testcase>\n");

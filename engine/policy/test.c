@@ -1,7 +1,9 @@
 /* `kiln test`: NAME_test.lua files as one TAP stream. */
 #include "policy/test-t.h"
 
+#include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/tap.h"
 
 #include <errno.h>
 #include <lauxlib.h>
@@ -13,21 +15,29 @@ enum {
     TEST_CPU_MS = 60000, /* one file */
 };
 
-static void say(const char *prefix, const char *text)
+static int append_lines(kiln_buffer *out, const char *text)
 {
-    fputs(prefix, stdout);
-    for (const char *p = text; *p != '\0'; p++) {
-        putchar(*p);
-        if (*p == '\n' && p[1] != '\0') {
-            fputs(prefix, stdout);
-        }
+    int rc = 0;
+    while (rc == 0 && *text != '\0') {
+        size_t length = strcspn(text, "\n");
+        rc = kiln_buffer_append(out, "#   ", 4);
+        rc = rc < 0 ? rc : kiln_tap_append_text(out, text, length);
+        rc = rc < 0 ? rc : kiln_buffer_append(out, "\n", 1);
+        text += length + (text[length] == '\n');
     }
-    putchar('\n');
+    return rc;
 }
 
 static void point(kiln_test_suite *running, bool ok, const char *name, const char *why)
 {
-    printf("%s %u - %s: %s\n", ok ? "ok" : "not ok", ++*running->number, running->name, name);
+    auto_buffer kiln_buffer text = KILN_BUFFER_INIT;
+    int rc = kiln_tap_append_description(&text, running->name);
+    rc = rc < 0 ? rc : kiln_buffer_append(&text, ": ", 2);
+    rc = rc < 0 ? rc : kiln_tap_append_description(&text, name);
+    rc = rc < 0 ? rc : kiln_buffer_append(&text, "\n", 1);
+    rc = rc < 0 || ok ? rc : append_lines(&text, why != NULL ? why : "failed");
+    printf("%s %u - %s", ok ? "ok" : "not ok", ++*running->number,
+           rc < 0 ? "(out of memory)\n" : text.data);
     running->points++;
     if (running->options->on_test != NULL) {
         running->options->on_test(running->options->user, running->name, name,
@@ -36,10 +46,7 @@ static void point(kiln_test_suite *running, bool ok, const char *name, const cha
                                                 : "failed",
                                   (double)(uv_hrtime() - running->began) / 1e9);
     }
-    if (!ok) {
-        running->failed++;
-        say("#   ", why != NULL ? why : "failed");
-    }
+    running->failed += !ok;
 }
 
 static int l_point(lua_State *L)

@@ -74,6 +74,8 @@ const char kiln_test_library_lua[] =
     "  native.fresh()\n"
     "  local ok, message = pcall(body)\n"
     "  in_case = false\n"
+    "  if type(message) == \"table\" then message = \"an error object: \" .. show(message) "
+    "end\n"
     "  native.point(ok, name, not ok and tostring(message) or nil)\n"
     "end\n"
     "\n"
