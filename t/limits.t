@@ -269,7 +269,7 @@ run(join({ "-b", "interpreter", "--keep-going", notebook {
   "# lower\n" .. by_list,
   "b = bytearray(100 << 20)\ndel b",
 } }, policy("if input.code:find('lower', 1, true) then\n" ..
-  "input.limits.memory = 64 * 2 ^ 20\ninput.limits.disk = 2 ^ 22\ninput.limits.open_files = 50\nend")),
+  "input.limits.memory = " .. (os.getenv("KILN_SANITIZE") and 192 or 64) .. " * 2 ^ 20\ninput.limits.disk = 2 ^ 22\ninput.limits.open_files = 50\nend")),
   function(document)
     attack.judge(document.results[1], { status = "ok" }, "a cell that may have more")
     local want = limit("memory")

@@ -13,7 +13,7 @@ struct kiln_engine {
     uv_loop_t *loop;
     kiln_config *config; /* the one in effect */
     kiln_config *boot;   /* that the engine was made with: backends keep to it */
-    char *scripts;       /* folder of the policies where [engine] scripts says none */
+    kiln_paths paths;
     kiln_backends *backends;
     kiln_policies *policies;
     kiln_natives *natives;

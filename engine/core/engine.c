@@ -152,9 +152,9 @@ static int export_functions(kiln_engine *engine, kiln_error *err)
     return 0;
 }
 
-static int open_backends(kiln_engine *engine, const kiln_paths *paths, const char *prestart,
-                         kiln_error *err)
+static int open_backends(kiln_engine *engine, const char *prestart, kiln_error *err)
 {
+    const kiln_paths *paths = &engine->paths;
     const char *directory = kiln_config_string(engine->config, "engine", "plugins");
     kiln_backends_spec spec = {
         .loop = engine->loop,
@@ -206,22 +206,22 @@ int kiln_engine_open(uv_loop_t *loop, kiln_config *config, const kiln_paths *pat
     }
     engine->loop = loop;
     engine->config = engine->boot = config;
-    engine->scripts = strdup(paths->scripts);
+    engine->paths = *paths;
     kiln_engine_take_config(engine);
-    int rc = engine->scripts != NULL ? 0 : kiln_error_set(err, ENOMEM, "out of memory");
-    if (rc == 0 && (sodium_init() < 0 || emergency_result(engine) < 0)) {
+    int rc = 0;
+    if (sodium_init() < 0 || emergency_result(engine) < 0) {
         rc = kiln_error_set(err, ENOMEM, "out of memory");
     }
     if (rc == 0 && kiln_core_sessions_open(engine) < 0) {
         rc = kiln_error_set(err, ENOMEM, "out of memory");
     }
-    rc = rc < 0 ? rc : open_backends(engine, paths, prestart, err);
+    rc = rc < 0 ? rc : open_backends(engine, prestart, err);
     if (rc == 0) {
         kiln_policy_host host;
         const char *scripts = kiln_config_string(config, "engine", "scripts");
         kiln_core_policy_host(engine, &host);
-        rc = kiln_policies_load(loop, config, scripts != NULL ? scripts : paths->scripts, &host,
-                                &engine->policies, err);
+        rc = kiln_policies_load(loop, config, scripts != NULL ? scripts : engine->paths.scripts,
+                                &host, &engine->policies, err);
     }
     rc = rc < 0 ? rc : kiln_config_check_undeclared(config, err);
     if (rc < 0) {
@@ -263,7 +263,6 @@ void kiln_engine_close(kiln_engine *engine)
         kiln_config_free(engine->config);
     }
     kiln_config_free(engine->boot);
-    free(engine->scripts);
     free(engine);
 }
 

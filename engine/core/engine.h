@@ -27,7 +27,7 @@ typedef struct kiln_paths {
 int kiln_paths_find(kiln_paths *paths, kiln_error *err);
 
 /* Loads plugins and policies, clears what an earlier engine left, starts no
- * process that is not needed. Owns `config` from then on, also on failure.
+ * process that is not needed. Owns `config` from then on, also on failure; copies `paths`.
  * `prestart` names a backend whose zygote is started at once (NULL: none), so that
  * it warms up while the rest loads. */
 int kiln_engine_open(uv_loop_t *loop, kiln_config *config, const kiln_paths *paths,

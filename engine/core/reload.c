@@ -95,7 +95,7 @@ int kiln_engine_reload(kiln_engine *engine, kiln_config *config, kiln_error *err
     rc = rc < 0 ? rc : kiln_natives_configure(engine->natives, config, err);
     rc = rc < 0 ? rc
                 : kiln_policies_reload(engine->policies, config,
-                                       scripts != NULL ? scripts : engine->scripts, err);
+                                       scripts != NULL ? scripts : engine->paths.scripts, err);
     if (rc < 0) {
         kiln_error again = KILN_ERROR_INIT;
         kiln_natives_configure(engine->natives, engine->config, &again); /* as they were */
