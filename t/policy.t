@@ -71,6 +71,10 @@ run = kiln(options .. "wrod = a\n", "-c", "1")
 tap.is(run.code, 2, "a misspelt option is refused")
 tap.like(run.err, "kiln.ini:7: .*wrod.*word", "with its line and the near word")
 
+run = kiln("[chain default]\npolicies = audit rote\n", "-c", "1")
+tap.is(run.code, 2, "a chain with a misspelt policy is refused")
+tap.like(run.err, 'no policy "rote": .*/rote%.lua does not exist, did you mean "route"%?', "with the near name")
+
 run = kiln(mine "return function(", "-c", "1")
 tap.ok(run.code ~= 0, "a script with a syntax error is refused")
 tap.like(run.err, "mine.lua:1: ", "with its line")
@@ -87,21 +91,27 @@ write("half.lua", "return function(input, ctx, next)\n  if input.code == 'x' the
   "  end\n  return next(input)\nend\n")
 write("half_test.lua", "test.case('passes <&>', function() test.is(test.run{policy='half'}.result.status, 'ok') end)\n" ..
   "test.case('fails', function() error('no \"way\"') end)\n" ..
+  "local function helper(x)\n  test.is(x, 1)\n  return x\nend\n" ..
+  "test.case('by a helper', function()\n  helper(1)\n  helper(2)\n  helper(1)\nend)\n" ..
   "test.case('odd # SKIP\\n\\239\\191\\191\\255\\1', function() error({ why = 'odd' }) end)\n")
 tests = tap.run { "kiln", "test", dir .. "/half_test.lua", "--coverage", "--junit", dir .. "/junit.xml" }
 tap.is(tests.code, 1, "kiln test --coverage --junit: a failed test")
 tap.like(tests.out, "# coverage [^\n]*/half%.lua: 2 of 3 lines %(66%%%), not run: 3\n", "the line that was not run")
 local xml = tap.read(dir .. "/junit.xml")
-local sums = ' tests="3" failures="2" errors="0" skipped="0" time="%d+%.%d+">'
+local sums = ' tests="4" failures="3" errors="0" skipped="0" time="%d+%.%d+">'
 tap.like(xml, '<testsuites name="kiln test"' .. sums, "JUnit: the sums")
 tap.like(xml, '<testsuite name="half"' .. sums, "JUnit: a suite's sums")
 tap.contains(xml, 'name="passes &lt;&amp;&gt;"', "JUnit: names are escaped")
 tap.like(xml, '<failure type="failure" message="[^"]*half_test.-no &quot;way&quot;">[^<]*no &quot;way&quot;</failure>',
   "JUnit: why it failed, for readers of the attribute and of the text")
 tap.is(tap.run({ "/usr/bin/python3", "-c", "import sys, xml.dom.minidom as m\n" ..
-  "print([ascii(c.getAttribute('name')) for c in m.parse(sys.argv[1]).getElementsByTagName('testcase')][2])",
+  "print([ascii(c.getAttribute('name')) for c in m.parse(sys.argv[1]).getElementsByTagName('testcase')][3])",
   dir .. "/junit.xml" }).out, "'odd # SKIP\\n\\ufffd\\ufffd\\ufffd'\n", "JUnit: what XML cannot hold is not in it")
-tap.like(tests.out, "\nnot ok 3 %- half: odd \\# SKIP%?[^\n]*%?\n#   an error object: {why = \"odd\"}\n",
+tap.like(tests.out, "\n#   [^\n]*half_test%.lua:4: got 2, want 1\n#   called from [^\n]*half_test%.lua:9\n[^#]",
+  "a helper's failure tells which call of it failed")
+tap.like(xml, 'message="[^"]*half_test%.lua:4: got 2, want 1">[^<]*want 1&#10;called from [^<]*:9</failure>',
+  "JUnit: the message is one line, the text all of them")
+tap.like(tests.out, "\nnot ok 4 %- half: odd \\# SKIP%?[^\n]*%?\n#   an error object: {why = \"odd\"}\n",
   "TAP: a name is one line and no directive; an error that is a table is shown")
 tap.write(dir .. "/never.lua", "return function(input, ctx, next) return next(input) end\n")
 tap.write(dir .. "/never_test.lua", "test.case('nothing', function() test.ok(true, 'yes') end)\n")

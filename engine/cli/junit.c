@@ -91,7 +91,9 @@ static int append_case(kiln_buffer *out, const char *suite, const char *name, bo
     /* some readers show the attribute, others the text */
     why = why != NULL ? why : "failed";
     rc = kiln_buffer_printf(out, "><failure type=\"failure\" message=\"");
-    rc = rc < 0 ? rc : kiln_xml_append(out, why);
+    auto_free char *first = strndup(why, strcspn(why, "\n"));
+    rc = first == NULL ? -ENOMEM : rc;
+    rc = rc < 0 ? rc : kiln_xml_append(out, first);
     rc = rc < 0 ? rc : kiln_buffer_printf(out, "\">");
     rc = rc < 0 ? rc : kiln_xml_append(out, why);
     return rc < 0 ? rc : kiln_buffer_printf(out, "</failure></testcase>\n");

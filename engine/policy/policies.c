@@ -3,8 +3,10 @@
 
 #include "base/cleanup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A section can be declared once; a policy may stand in several chains. */
 typedef struct config_source {
@@ -44,6 +46,36 @@ static const char *value(void *user, const char *policy, const kiln_option *opti
     return kiln_config_option(source->config, section, option->name);
 }
 
+static int is_policy(const struct dirent *entry)
+{
+    const char *dot = strrchr(entry->d_name, '.');
+    return dot != NULL && strcmp(dot, ".lua") == 0 && strchr(entry->d_name, '.') == dot &&
+           strstr(entry->d_name, "_test.lua") == NULL;
+}
+
+/* The shipped policy whose name is near, or NULL. Caller frees. */
+static char *near_policy(const char *scripts, const char *name)
+{
+    struct dirent **entries;
+    int count = scandir(scripts, &entries, is_policy, alphasort);
+    if (count < 0) {
+        return NULL;
+    }
+    const char **names = calloc((size_t)count + 1, sizeof(*names));
+    for (int i = 0; i < count && names != NULL; i++) {
+        *strrchr(entries[i]->d_name, '.') = '\0';
+        names[i] = entries[i]->d_name;
+    }
+    const char *near = names != NULL ? kiln_near_match(name, names) : NULL;
+    char *copy = near != NULL ? strdup(near) : NULL;
+    for (int i = 0; i < count; i++) {
+        free(entries[i]);
+    }
+    free(entries);
+    free(names);
+    return copy;
+}
+
 /* Where the script of a policy is, and what its failure means. Caller frees path. */
 static int find_policy(const kiln_config *config, const char *scripts, const char *name,
                        kiln_policy_spec *spec, char **path, kiln_error *err)
@@ -68,6 +100,12 @@ static int find_policy(const kiln_config *config, const char *scripts, const cha
     if (length < 0) {
         *path = NULL;
         return kiln_error_set(err, -ENOMEM, "policy %s: out of memory", name);
+    }
+    if ((script == NULL || script[0] == '\0') && access(*path, F_OK) < 0 && errno == ENOENT) {
+        auto_free char *near = near_policy(scripts, name);
+        return kiln_error_set(err, -EINVAL, "no policy \"%s\": %s does not exist%s%s%s", name,
+                              *path, near != NULL ? ", did you mean \"" : "",
+                              near != NULL ? near : "", near != NULL ? "\"?" : "");
     }
     *spec = (kiln_policy_spec){
         .name = name,

@@ -57,6 +57,36 @@ static int l_point(lua_State *L)
     return 0;
 }
 
+/* test.called(message): with the lines of the file that led to it, since a helper that
+ * several cases share does not tell which of its calls failed. In an error handler. */
+static int l_called(lua_State *L)
+{
+    enum { LINES_MAX = 8 };
+    const kiln_test_suite *running = kiln_lua_of(L)->owner;
+    const char *message = luaL_checkstring(L, 1);
+    const char *file = kiln_script_name(running->path);
+    lua_Debug where;
+    luaL_Buffer text;
+    luaL_buffinit(L, &text);
+    luaL_addstring(&text, message);
+    for (int level = 1, lines = 0; lines < LINES_MAX && lua_getstack(L, level, &where) != 0;
+         level++) {
+        char place[512];
+        if (lua_getinfo(L, "Sl", &where) == 0 || where.source[0] != '@' ||
+            strcmp(where.source + 1, file) != 0 || strcmp(where.what, "main") == 0) {
+            continue;
+        }
+        snprintf(place, sizeof(place), "%s:%d: ", file, where.currentline);
+        if (strstr(message, place) == NULL) {
+            luaL_addstring(&text, "\ncalled from ");
+            luaL_addlstring(&text, place, strlen(place) - 2);
+            lines++;
+        }
+    }
+    luaL_pushresult(&text);
+    return 1;
+}
+
 /* ------------------------------------------------------------------------- a file */
 
 /* Nothing of an earlier case is left in the store, in the counters and on the clock. */
@@ -89,7 +119,9 @@ static int run_suite(lua_State *L)
     kiln_lua_load(L, running->text, running->length, kiln_script_name(running->path));
     lua_pushliteral(L, "test");
     kiln_lua_load_own(L, kiln_test_library_lua, "=[kiln test]");
-    lua_createtable(L, 0, 4);
+    lua_createtable(L, 0, 5);
+    lua_pushcfunction(L, l_called);
+    lua_setfield(L, -2, "called");
     lua_pushcfunction(L, l_fresh);
     lua_setfield(L, -2, "fresh");
     lua_pushcfunction(L, l_advance);
