@@ -211,8 +211,7 @@ int kiln_backends_declare(const kiln_backends *backends, kiln_config *config, ki
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < backends->count; i++) {
         const kiln_backend *backend = backends->list[i];
-        rc =
-            kiln_config_declare(config, backend->section, backend->loaded->plugin.options, err);
+        rc = declare_options(config, backend->section, &backend->loaded->plugin, err);
     }
     return rc;
 }

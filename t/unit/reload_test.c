@@ -40,9 +40,10 @@ static kiln_config *configuration(const fixture *f, const char *const *more)
 {
     char script[160];
     snprintf(script, sizeof(script), "policy.mine.script=%s/mine.lua", f->folder);
-    const char *set[12] = {"engine.backends=noop", "engine.backend=noop",
-                           "chain.default.policies=mine", script};
-    for (size_t i = 4; more != NULL && *more != NULL; i++) {
+    /* exec: a backend with a pool, which is the engine's key beside the plugin's own */
+    const char *set[12] = {"engine.backends=noop exec", "engine.backend=noop",
+                           "chain.default.policies=mine", "backend exec.pool=1", script};
+    for (size_t i = 5; more != NULL && *more != NULL; i++) {
         set[i] = *more++;
     }
     kiln_error err = KILN_ERROR_INIT;
@@ -200,8 +201,8 @@ static void a_bad_configuration_changes_nothing(void **state)
     fixture *f = *state;
     static const char *const smaller[] = {"limits.memory=256M", "policy.mine.wrod=x", NULL};
     static const char *const nobody[] = {"policy.other.key=x", NULL};
-    static const char *const backend[] = {"engine.backend=exec", "engine.backends=noop exec",
-                                          NULL};
+    static const char *const backend[] = {"engine.backend=interpreter",
+                                          "engine.backends=noop exec interpreter", NULL};
     static const char *const budget[] = {"chain.default.burst=100ms",
                                          "chain.default.total=50ms", NULL};
     refuses(f, smaller, "wrod");
