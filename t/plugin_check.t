@@ -102,7 +102,7 @@ for what, case in pairs {
 end
 for what, why in pairs {
   ["preload-fails"] = "unavailable: preload: the moon is in the wrong house",
-  ["start-crashes"] = "crashed: the process died of signal ", ["execute-exits"] = "exited with status 0 before the cell ended",
+  ["start-crashes"] = "crashed: the process " .. (sanitized and "" or "died of signal "), ["execute-exits"] = "exited with status 0 before the cell ended",
   garbage = "bad frame: ", forged = "bad frame: ", -- at once, or before the next cell
 } do
   fails("bad_worker", "its worker in a sandbox: cells, and a restart", why, { "-s", "do=" .. what })
