@@ -217,6 +217,9 @@ static json_t *outputs_of(const kiln_result *result, size_t index, const json_t 
     json_array_foreach(result->outputs, i, output)
     {
         json_t *mapped = map_output(output, result);
+        if (json_is_null(mapped)) {
+            continue;
+        }
         const char *id = json_string_value(json_object_get(output, "display_id"));
         if (displays != NULL && id != NULL) {
             if (json_is_true(json_object_get(output, "update")) &&
@@ -228,9 +231,6 @@ static json_t *outputs_of(const kiln_result *result, size_t index, const json_t 
                 json_decref(mapped);
                 return NULL;
             }
-        }
-        if (json_is_null(mapped)) {
-            continue;
         }
         if (json_array_append_new(outputs, mapped) < 0) {
             return NULL;

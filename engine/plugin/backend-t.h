@@ -35,6 +35,12 @@ struct kiln_backend {
     } check;
 };
 
+/* That a plugin's pointer to its host table stands for. */
+static inline kiln_backend *kiln_backend_of(const kiln_host *host)
+{
+    return (kiln_backend *)(uintptr_t)host; /* host is its first member */
+}
+
 struct kiln_backends {
     kiln_backends_spec spec;
     kiln_backend **list;

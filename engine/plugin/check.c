@@ -6,11 +6,6 @@
 
 enum { CHECK_MS = 30000 };
 
-static kiln_backend *backend_of(const kiln_host *host)
-{
-    return (kiln_backend *)(uintptr_t)host;
-}
-
 /* It may be told by whoever answers the plugin: one line, no control characters. */
 static void one_line(char *line, size_t size, const char *text)
 {
@@ -22,7 +17,7 @@ static void one_line(char *line, size_t size, const char *text)
 
 static void found(const kiln_host *host, uint32_t finding, const char *what, const char *detail)
 {
-    const kiln_backend *backend = backend_of(host);
+    const kiln_backend *backend = kiln_backend_of(host);
     char name[200], line[1000];
     one_line(name, sizeof(name), what);
     one_line(line, sizeof(line), detail);
@@ -36,7 +31,7 @@ static void found(const kiln_host *host, uint32_t finding, const char *what, con
 
 static void done(const kiln_host *host)
 {
-    backend_of(host)->check.running = false;
+    kiln_backend_of(host)->check.running = false;
 }
 
 const kiln_checks *kiln_checks_extension(void)

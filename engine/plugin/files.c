@@ -11,7 +11,7 @@
 static int prepared(const kiln_host *host, kiln_session *session, int work_fd,
                     const char *error)
 {
-    kiln_backend *backend = (kiln_backend *)(uintptr_t)host; /* host is its first member */
+    kiln_backend *backend = kiln_backend_of(host);
     kiln_binding *binding = kiln_binding_find(session, backend);
     if (binding == NULL || !binding->preparing) {
         kiln_log(KILN_LOG_WARNING, backend->section,

@@ -8,16 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static kiln_backend *backend_of(const kiln_host *host)
-{
-    return (kiln_backend *)(uintptr_t)host; /* host is its first member */
-}
-
 static void host_log(const kiln_host *host, uint32_t level, const char *text)
 {
     kiln_log(level > KILN_LOG_DEBUG ? KILN_LOG_DEBUG : (kiln_log_level)level,
-             backend_of(host)->section, "%s", text);
-    const kiln_backends_listener *listener = &backend_of(host)->all->listener;
+             kiln_backend_of(host)->section, "%s", text);
+    const kiln_backends_listener *listener = &kiln_backend_of(host)->all->listener;
     if (level == KILN_PLUGIN_LOG_INFO && listener->told != NULL) {
         listener->told(listener->user, text);
     }
@@ -25,13 +20,13 @@ static void host_log(const kiln_host *host, uint32_t level, const char *text)
 
 static const char *host_option(const kiln_host *host, const char *name)
 {
-    kiln_backend *backend = backend_of(host);
+    kiln_backend *backend = kiln_backend_of(host);
     return kiln_config_option(backend->all->spec.config, backend->section, name);
 }
 
 static int host_emit(const kiln_host *host, kiln_ticket ticket, const kiln_event *event)
 {
-    kiln_backend *backend = backend_of(host);
+    kiln_backend *backend = kiln_backend_of(host);
     kiln_ticket_entry *entry = kiln_ticket_find(&backend->all->tickets, backend, ticket);
     if (entry == NULL) {
         kiln_log(KILN_LOG_WARNING, backend->section, "emit for a stale ticket: dropped");
@@ -43,7 +38,7 @@ static int host_emit(const kiln_host *host, kiln_ticket ticket, const kiln_event
 
 static int host_complete(const kiln_host *host, kiln_ticket ticket, const kiln_outcome *outcome)
 {
-    kiln_backend *backend = backend_of(host);
+    kiln_backend *backend = kiln_backend_of(host);
     kiln_ticket_entry *entry = kiln_ticket_find(&backend->all->tickets, backend, ticket);
     if (entry == NULL || entry->binding->completed ||
         kiln_binding_owns_query(entry->binding, ticket)) {
@@ -57,7 +52,7 @@ static int host_complete(const kiln_host *host, kiln_ticket ticket, const kiln_o
 static int host_reply(const kiln_host *host, kiln_ticket ticket, const char *json,
                       size_t length, const char *error)
 {
-    kiln_backend *backend = backend_of(host);
+    kiln_backend *backend = kiln_backend_of(host);
     kiln_ticket_entry *entry = kiln_ticket_find(&backend->all->tickets, backend, ticket);
     if (entry == NULL || !kiln_binding_owns_query(entry->binding, ticket)) {
         kiln_log(KILN_LOG_WARNING, backend->section, "reply for a stale ticket: dropped");
@@ -70,7 +65,7 @@ static int host_reply(const kiln_host *host, kiln_ticket ticket, const char *jso
 static int host_spawn(const kiln_host *host, kiln_session *session, const kiln_spawn *spawn,
                       kiln_process **process)
 {
-    kiln_backend *backend = backend_of(host);
+    kiln_backend *backend = kiln_backend_of(host);
     kiln_binding *binding = kiln_binding_find(session, backend);
     if (binding == NULL || binding->sandbox == NULL || spawn->argv == NULL ||
         spawn->argv[0] == NULL || spawn->on_exit == NULL) {
@@ -97,7 +92,7 @@ static void host_kill(const kiln_host *host, kiln_process *process)
 static int host_write_file(const kiln_host *host, kiln_session *session, const char *name,
                            const void *data, size_t length, uint32_t mode)
 {
-    kiln_backend *backend = backend_of(host);
+    kiln_backend *backend = kiln_backend_of(host);
     kiln_binding *binding = kiln_binding_find(session, backend);
     kiln_error err = KILN_ERROR_INIT;
     if (binding == NULL || binding->root_fd < 0) {
@@ -176,7 +171,7 @@ static void watch_ready(uv_poll_t *poll, int status, int events)
 static kiln_watch *host_watch(const kiln_host *host, int fd, int events,
                               void (*ready)(void *user, int fd, int events), void *user)
 {
-    kiln_backend *backend = backend_of(host);
+    kiln_backend *backend = kiln_backend_of(host);
     kiln_watch *watch = calloc(1, sizeof(*watch));
     if (watch == NULL || uv_poll_init(backend->all->spec.loop, &watch->poll, fd) < 0) {
         free(watch);
@@ -216,7 +211,7 @@ static void timer_fired(uv_timer_t *handle)
 static kiln_timer *host_timer(const kiln_host *host, uint64_t milliseconds,
                               void (*fire)(void *user), void *user)
 {
-    kiln_backend *backend = backend_of(host);
+    kiln_backend *backend = kiln_backend_of(host);
     kiln_timer *timer = calloc(1, sizeof(*timer));
     if (timer == NULL) {
         return NULL;
@@ -250,7 +245,7 @@ void kiln_host_release(kiln_backend *backend)
 static const kiln_runtime *find_runtime(const kiln_host *host, const char *language)
 {
     static kiln_runtime runtime; /* valid until the next find: single loop thread */
-    const kiln_config *config = backend_of(host)->all->spec.config;
+    const kiln_config *config = kiln_backend_of(host)->all->spec.config;
     const char *const *names = kiln_config_names(config, "runtime");
     while (*names != NULL && strcmp(*names, language) != 0) {
         names++;
@@ -276,7 +271,7 @@ static const kiln_runtime *find_runtime(const kiln_host *host, const char *langu
 static const kiln_limits *default_limits(const kiln_host *host)
 {
     static kiln_limits limits; /* valid until the next call: single loop thread */
-    limits = kiln_config_limits(backend_of(host)->all->spec.config);
+    limits = kiln_config_limits(kiln_backend_of(host)->all->spec.config);
     return &limits;
 }
 

@@ -131,7 +131,7 @@ static kiln_remote *remote_open(const kiln_host *host, const kiln_remote_callbac
         free(remote);
         return NULL;
     }
-    remote->backend = (kiln_backend *)(uintptr_t)host; /* host is its first member */
+    remote->backend = kiln_backend_of(host);
     remote->callbacks = *callbacks;
     remote->user = user;
     remote->dialogue.callbacks = &dialogue_callbacks;

@@ -26,6 +26,8 @@ typedef struct kiln_test_suite {
     uint64_t clock;
 } kiln_test_suite;
 
+/* Of a policy beside that file of tests. NULL: out of memory; caller frees. */
+char *kiln_test_policy_path(const char *test, const char *name);
 /* execute(spec, backend, analyze) -> run; the state's owner is the suite. */
 int kiln_test_execute(lua_State *L);
 

@@ -140,11 +140,8 @@ static int run_suite(lua_State *L)
 static int cover_own(kiln_coverage *coverage, const char *path, const char *name,
                      kiln_error *err)
 {
-    auto_free char *policy = NULL;
-    const char *slash = strrchr(path, '/');
-    if (asprintf(&policy, "%.*s/%s.lua", slash != NULL ? (int)(slash - path) : 1,
-                 slash != NULL ? path : ".", name) < 0) {
-        policy = NULL;
+    auto_free char *policy = kiln_test_policy_path(path, name);
+    if (policy == NULL) {
         return kiln_error_set(err, -ENOMEM, "out of memory");
     }
     return access(policy, F_OK) == 0 ? kiln_coverage_add(coverage, policy, err) : 0;

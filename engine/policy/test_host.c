@@ -362,12 +362,21 @@ static void keep_result(void *user, kiln_result *result)
     running->result = result != NULL ? kiln_result_ref(result) : NULL;
 }
 
+char *kiln_test_policy_path(const char *test, const char *name)
+{
+    char *path = NULL;
+    const char *slash = strrchr(test, '/');
+    return asprintf(&path, "%.*s/%s.lua", slash != NULL ? (int)(slash - test) : 1,
+                    slash != NULL ? test : ".", name) < 0
+               ? NULL
+               : path;
+}
+
 static int load_chain(const kiln_test_suite *file, experiment *running, kiln_policies *policies,
                       kiln_chain **chain, kiln_error *err)
 {
     const json_t *names = json_object_get(running->spec, "policies");
     const json_t *failures = json_object_get(running->spec, "on_failure");
-    const char *slash = strrchr(file->path, '/');
     kiln_option_source source = {running, fake_declare, fake_value};
     size_t count = json_array_size(names);
     kiln_policy_spec *specs = calloc(count + 1, sizeof(*specs));
@@ -377,8 +386,7 @@ static int load_chain(const kiln_test_suite *file, experiment *running, kiln_pol
         const char *name = json_string_value(json_array_get(names, i));
         const char *on_failure = json_string_value(json_object_get(failures, name));
         if (name == NULL || strchr(name, '/') != NULL ||
-            asprintf(&paths[i], "%.*s/%s.lua", slash != NULL ? (int)(slash - file->path) : 1,
-                     slash != NULL ? file->path : ".", name) < 0) {
+            (paths[i] = kiln_test_policy_path(file->path, name)) == NULL) {
             rc = kiln_error_set(err, -EINVAL, "test.run: policies: names expected");
             break;
         }

@@ -90,9 +90,7 @@ static void fork_once(kiln_session *session)
                                "if p == 0: os.write(w, b'x'); os._exit(0)\n"
                                "os.read(r, 1); t = time.perf_counter() - t\n"
                                "os.waitpid(p, 0); os.close(r); os.close(w); print(t * 1e6)";
-    if (own_fork.count < MEASURE_MAX) {
-        own_fork.values[own_fork.count++] = execute(session, code, false);
-    }
+    measure_put(&own_fork, execute(session, code, false));
 }
 
 static void measured(measure *series, kiln_session *session, const char *code, bool transaction)

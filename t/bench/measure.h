@@ -32,11 +32,16 @@ static inline double measure_now(void)
     return (double)now.tv_sec * 1e6 + (double)now.tv_nsec / 1e3;
 }
 
-static inline void measure_add(measure *series, double since)
+static inline void measure_put(measure *series, double value)
 {
     if (series->count < MEASURE_MAX) {
-        series->values[series->count++] = measure_now() - since;
+        series->values[series->count++] = value;
     }
+}
+
+static inline void measure_add(measure *series, double since)
+{
+    measure_put(series, measure_now() - since);
 }
 
 static inline void measure_print(const measure *const *all)

@@ -46,13 +46,6 @@ static double read_kib(const char *pid, const char *file, const char *const *fie
     return sum;
 }
 
-static void add_kib(measure *series, double value)
-{
-    if (series->count < MEASURE_MAX) {
-        series->values[series->count++] = value;
-    }
-}
-
 static double resident_kib(void)
 {
     static const char *const rss[] = {"VmRSS", NULL};
@@ -97,7 +90,7 @@ static void read_workers(measure *series)
             fclose(in);
         }
         if (strcmp(name, "kiln-guest\n") == 0 && is_ours(atoi(entry->d_name))) {
-            add_kib(series, read_kib(entry->d_name, "smaps_rollup", private_));
+            measure_put(series, read_kib(entry->d_name, "smaps_rollup", private_));
         }
     }
     if (proc != NULL) {
@@ -126,7 +119,7 @@ int main(int argc, char **argv)
     uv_loop_t loop;
     uv_loop_init(&loop);
     kiln_engine *engine = measure_engine_open(&loop, argv[1], NULL, set);
-    add_kib(&engine_kib, resident_kib());
+    measure_put(&engine_kib, resident_kib());
     for (int i = 0; i < count; i++) {
         all_sessions[i] = measure_session_open(engine);
         double since = measure_now();
@@ -144,7 +137,7 @@ int main(int argc, char **argv)
         }
     }
     time_cells(&loop, all_sessions[0], &cell_all);
-    add_kib(&engine_full_kib, resident_kib());
+    measure_put(&engine_full_kib, resident_kib());
     read_workers(&private_kib);
     for (int i = 0; i < count; i++) {
         measure_cell(&loop, all_sessions[i], "import gc; gc.collect()");
@@ -157,7 +150,7 @@ int main(int argc, char **argv)
         uv_run(&loop, UV_RUN_NOWAIT);
         usleep(10000);
     }
-    add_kib(&engine_after_kib, resident_kib());
+    measure_put(&engine_after_kib, resident_kib());
     const measure *const all[] = {
         &private_kib, &collected_kib, &engine_kib, &engine_full_kib, &engine_after_kib,
         &cell_few,    &cell_all,      &open_few,   &open_all,        NULL};

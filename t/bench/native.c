@@ -33,11 +33,6 @@ static double execute(uv_loop_t *loop, kiln_session *session, const char *chain,
     return chain != NULL ? measure_now() - since : one.printed;
 }
 
-static void put(measure *series, double value)
-{
-    series->values[series->count++] = value;
-}
-
 int main(int argc, char **argv)
 {
     if (argc != 3) {
@@ -67,9 +62,9 @@ int main(int argc, char **argv)
     execute(&loop, session, "calls", "1"); /* starts the helper */
     for (int i = 0; i < atoi(argv[2]); i++) {
         double none = execute(&loop, session, "calls", "0");
-        put(&by_policy, (execute(&loop, session, "calls", "50") - none) / CALLS);
-        put(&by_cell, execute(&loop, session, NULL, "measure(native.zlib.crc32)"));
-        put(&by_ctypes, execute(&loop, session, NULL, "measure(bare)"));
+        measure_put(&by_policy, (execute(&loop, session, "calls", "50") - none) / CALLS);
+        measure_put(&by_cell, execute(&loop, session, NULL, "measure(native.zlib.crc32)"));
+        measure_put(&by_ctypes, execute(&loop, session, NULL, "measure(bare)"));
     }
     const measure *const all[] = {&by_policy, &by_cell, &by_ctypes, NULL};
     measure_print(all);

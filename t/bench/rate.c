@@ -19,7 +19,7 @@ static measure fork_exec = {.name = "fork_exec"};
 
 static void settle(measure *series, double since, unsigned count)
 {
-    series->values[series->count++] = (measure_now() - since) / (count > 0 ? count : 1);
+    measure_put(series, (measure_now() - since) / (count > 0 ? count : 1));
 }
 
 /* Each session's next cell begins when its last one has ended. */
