@@ -105,7 +105,7 @@ def autoreload(line):
     else:
         _mode = mode
     note()
-    session.displayhook.__globals__["_events"] = session.part("events")
+    session.watch_cells()
 
 
 def aimport(line):

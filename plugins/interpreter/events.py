@@ -48,7 +48,7 @@ class Events:
         if function in self.callbacks[event] or _draws(function):
             return
         self.callbacks[event].append(function)
-        session.displayhook.__globals__["_events"] = session.part("events")
+        session.watch_cells()
 
     def unregister(self, event, function):
         if _draws(function):

@@ -91,8 +91,8 @@ def _add_sites():
 
 
 def _after_linecache(module):
-    for filename, source in session.sources.items():
-        module.cache[filename] = (len(source), None, source.splitlines(True), filename)
+    for filename in session.sources:
+        module.cache[filename] = session.linecache_entry(filename)
 
 
 def _after_getpass(module):

@@ -138,6 +138,12 @@ def file_name(count):
     return "Cell In[%d]" % count
 
 
+def linecache_entry(filename):
+    """What linecache.cache has for a name of ours."""
+    source = sources[filename]
+    return len(source), None, source.splitlines(True), filename
+
+
 def keep_source(filename, source):
     """Lets tracebacks, and inspect, find the lines of what is run under that name."""
     if source[-1:] != "\n":
@@ -145,7 +151,7 @@ def keep_source(filename, source):
     sources[filename] = source
     cache = getattr(_sys_modules.get("linecache"), "cache", None)
     if type(cache) is dict:
-        cache[filename] = (len(source), None, source.splitlines(True), filename)
+        cache[filename] = linecache_entry(filename)
 
 
 # --------------------------------------------------------------------- results
@@ -202,6 +208,11 @@ _reserve = None  # so that the end of a cell which has used up its memory can be
 _loop = None
 _events = None  # events.py, once the code wants to be called before or after cells
 _trace = None  # the code's own sys.settrace, away while the runner works
+
+
+def watch_cells():
+    global _events
+    _events = part("events")
 
 
 def _await(coroutine):

@@ -70,9 +70,8 @@ def _tell_sources(trace, cache):
     """Of the cells that the traceback passes, and no others: there may be thousands."""
     while trace is not None:
         filename = trace.tb_frame.f_code.co_filename
-        source = session.sources.get(filename)
-        if source is not None and filename not in cache:
-            cache[filename] = (len(source), None, source.splitlines(True), filename)
+        if filename in session.sources and filename not in cache:
+            cache[filename] = session.linecache_entry(filename)
         trace = trace.tb_next
 
 
