@@ -9,27 +9,30 @@ local before = tap.snapshot()
 
 local function stat(pid)
   local text = posix.read_file("/proc/" .. pid .. "/stat") or ""
-  local parent = text:match("%(.*%) %S (%d+)")
-  return tonumber(parent)
+  local name, parent = text:match("%((.*)%) %S (%d+)")
+  return name, tonumber(parent)
 end
 
--- The chain of processes below `pid` down to the deepest: zygotes, supervisor, worker.
-local function chain(pid)
+-- What is below `pid`, by name. The worker is what is below zygote or supervisor.
+local function family(pid)
   local children = {}
   for _, entry in ipairs((posix.list("/proc"))) do
     local child = tonumber(entry)
-    local parent = child and stat(child)
-    if parent then
+    local _, parent = stat(entry)
+    if child and parent then
       children[parent] = children[parent] or {}
       table.insert(children[parent], child)
     end
   end
-  local found, at = {}, pid
-  while children[at] do
-    table.sort(children[at])
-    at = children[at][#children[at]]
-    found[#found + 1] = at
+  local found = {}
+  local function descend(at)
+    for _, child in ipairs(children[at] or {}) do
+      local name = stat(child):match("^kiln%-(%a+)$") or "program"
+      found[name == "guest" and "worker" or name == "program" and found.init and "worker" or name] = child
+      descend(child)
+    end
   end
+  descend(pid)
   return found
 end
 
@@ -38,28 +41,32 @@ local busy = "import time\nprint('running', flush=True)\ntime.sleep(60)"
 local function start(backend, ...)
   local process = tap.start { "kiln", "run", "-b", backend, "-c", busy, ... }
   tap.ok(process:wait_for("running\n"), backend .. ": the cell runs")
-  return process, chain(process.pid)
+  return process, family(process.pid)
 end
 
 for _, backend in ipairs { "interpreter", "exec" } do
   local process, pids = start(backend)
-  tap.ok(#pids >= 3, backend .. ": zygote, supervisor, worker: " .. #pids)
-  C.kill(pids[#pids], posix.SIGKILL)
+  tap.ok(pids.stub and pids.spawner and pids.init and pids.worker,
+    backend .. ": stub, spawner, supervisor, worker")
+  C.kill(pids.worker, posix.SIGKILL)
   local result = process:wait()
   tap.is(result.code, 137, backend .. ": worker killed: 128 + 9")
   tap.is(result.out, "running\n", backend .. ": its output is kept")
   tap.like(result.err, "signal 9", backend .. ": and told why")
 
   process, pids = start(backend)
-  C.kill(pids[#pids - 1], posix.SIGKILL)
+  C.kill(pids.init, posix.SIGKILL)
   result = process:wait()
   tap.ok(result.code == 125 or result.code == 137, backend .. ": supervisor killed: " .. tostring(result.code))
   tap.like(result.err, "^kiln: ", backend .. ": told in one line")
 
-  process, pids = start(backend)
-  C.kill(pids[1], posix.SIGKILL)
-  result = process:wait()
-  tap.ok(result.code == 125 or result.code == 137, backend .. ": zygote killed: " .. tostring(result.code))
+  for _, victim in ipairs { "stub", "spawner", "zygote" } do
+    process, pids = start(backend)
+    C.kill(pids[victim] or pids.stub, posix.SIGKILL)
+    result = process:wait()
+    tap.ok(result.code == 125 or result.code == 137,
+      backend .. ": " .. victim .. " killed: " .. tostring(result.code))
+  end
 
   process, pids = start(backend)
   C.kill(process.pid, posix.SIGKILL)

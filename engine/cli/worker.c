@@ -14,7 +14,7 @@ static int run(int argc, char **argv)
              "starts it, with its control socket as descriptor 3; it is of no use by hand.");
         return KILN_EXIT_OK;
     }
-    return kiln_zygote_main(argc, argv);
+    return kiln_spawner_main(argc, argv);
 }
 
 const kiln_command kiln_command_worker = {.name = "worker", .summary = NULL, .run = run};

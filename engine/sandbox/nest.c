@@ -128,34 +128,6 @@ int kiln_sandbox_nest(const kiln_sandbox_policy *policy, const kiln_sandbox_sess
     return rc;
 }
 
-static const char *const space_names[KILN_BRANCH_SPACES] = {"user", "mnt", "ipc", "pid"};
-static const int space_kinds[KILN_BRANCH_SPACES] = {CLONE_NEWUSER, CLONE_NEWNS, CLONE_NEWIPC,
-                                                    CLONE_NEWPID};
-
-int kiln_sandbox_nested_spaces(int spaces[KILN_BRANCH_SPACES], kiln_error *err)
-{
-    for (int i = 0; i < KILN_BRANCH_SPACES; i++) {
-        char path[40];
-        snprintf(path, sizeof(path), "/proc/self/ns/%s", space_names[i]);
-        spaces[i] = open(path, O_RDONLY | O_CLOEXEC);
-        if (spaces[i] < 0) {
-            return kiln_error_errno(err, errno, "branch: %s", path);
-        }
-    }
-    return 0;
-}
-
-int kiln_sandbox_enter_nested(const int spaces[KILN_BRANCH_SPACES], kiln_error *err)
-{
-    for (int i = 0; i < KILN_BRANCH_SPACES; i++) {
-        if (setns(spaces[i], space_kinds[i]) < 0) {
-            return kiln_error_errno(err, errno, "branch: entering its %s namespace",
-                                    space_names[i]);
-        }
-    }
-    return 0;
-}
-
 int kiln_sandbox_lock_nested(kiln_error *err)
 {
     uid_t uid = geteuid();

@@ -137,7 +137,27 @@ int kiln_sandbox_limit(const kiln_sandbox_policy *policy, pid_t pid, const kiln_
  * that listens on KILN_PROXY_PORT of the session's network, for the engine. */
 int kiln_sandbox_listen(int *listener, kiln_error *err);
 
-/* Worker or program, child of the supervisor. Only returns 0 when every required
+/* Descriptors of namespaces, in this order. */
+enum {
+    KILN_SPACE_USER,
+    KILN_SPACE_MOUNT,
+    KILN_SPACE_IPC,
+    KILN_SPACE_PID,
+    KILN_BRANCH_SPACES,
+    KILN_SPACE_NETWORK = KILN_BRANCH_SPACES,
+    KILN_SESSION_SPACES,
+};
+
+/* Supervisor, after kiln_sandbox_enter_session: opens what a worker that is forked elsewhere
+ * must enter; -1 for what it shares with the zygote. */
+int kiln_sandbox_session_spaces(const kiln_sandbox_policy *policy,
+                                const kiln_sandbox_session *session,
+                                int spaces[KILN_SESSION_SPACES], kiln_error *err);
+/* Child of the zygote, already in the session's pid namespace: enters the others.
+ * kiln_sandbox_lock must follow. */
+int kiln_sandbox_join_session(const int spaces[KILN_SESSION_SPACES], kiln_error *err);
+
+/* Worker or program, child of zygote or supervisor. Only returns 0 when every required
  * layer holds; the caller must _exit on failure. */
 int kiln_sandbox_lock(const kiln_sandbox_policy *policy, const kiln_sandbox_lock_spec *spec,
                       kiln_error *err);
@@ -146,8 +166,6 @@ int kiln_sandbox_lock(const kiln_sandbox_policy *policy, const kiln_sandbox_lock
  * first one: a user namespace below it, and in that a mount, pid and ipc namespace. The
  * network, and the uid, are the first one's. Only who is in the outer namespace and has
  * the session's uid may enter, and only through setns, which seccomp asks the supervisor. */
-
-enum { KILN_BRANCH_SPACES = 4 }; /* descriptors of user, mnt, ipc, pid, in this order */
 
 /* Supervisor of `outer`: returns in it, and with *child set in a child that is pid 1 of a
  * new pid namespace and root of a new user namespace, with all capabilities over it;

@@ -242,6 +242,20 @@ static int enter_own_user_namespace(kiln_error *err)
     return kiln_bounding_drop(err); /* a new namespace began with a full one */
 }
 
+bool kiln_session_has_own_users(const kiln_sandbox_policy *policy,
+                                const kiln_sandbox_session *session)
+{
+    return session->nested ||
+           (!kiln_uids_are_ranged(policy) && kiln_processes_counted_apart(policy));
+}
+
+int kiln_join_keyring(kiln_error *err)
+{
+    return syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS
+               ? kiln_error_errno(err, errno, "session: keyring")
+               : 0;
+}
+
 int kiln_sandbox_enter_session(const kiln_sandbox_policy *policy,
                                const kiln_sandbox_session *session, int *root_fd,
                                kiln_error *err)
@@ -269,15 +283,15 @@ int kiln_sandbox_enter_session(const kiln_sandbox_policy *policy,
         begin_pids_anywhere();
     }
     umask(mask);
-    if (rc == 0 && !session->nested && !kiln_uids_are_ranged(policy) &&
-        kiln_processes_counted_apart(policy)) {
+    if (rc == 0 && !session->nested && kiln_session_has_own_users(policy, session)) {
         rc = enter_own_user_namespace(err);
     }
     if (rc < 0) {
         return rc;
     }
-    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS) {
-        return kiln_error_errno(err, errno, "session: keyring");
+    rc = kiln_join_keyring(err);
+    if (rc < 0) {
+        return rc;
     }
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0) {
         return kiln_error_errno(err, errno, "session: not dumpable");

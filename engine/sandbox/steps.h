@@ -27,6 +27,14 @@ int kiln_network_make_private(kiln_error *err);
 /* Writes all of `text` with one write(2); 0 or -errno. */
 int kiln_write_file_at(int dir_fd, const char *path, const char *text);
 
+/* ---- session.c */
+
+/* Whether it has a user namespace of its own, below the zygote's. */
+bool kiln_session_has_own_users(const kiln_sandbox_policy *policy,
+                                const kiln_sandbox_session *session);
+/* An empty session keyring: the keys of whoever started the engine are not the code's. */
+int kiln_join_keyring(kiln_error *err);
+
 /* ---- root.c */
 
 /* Of the host, or of [sandbox] root: what becomes the tree inside, where it is there.

@@ -200,6 +200,6 @@ int kiln_guest_resume(kiln_sandbox *sandbox, kiln_guest *snapshot, kiln_fork_don
 /* ---- the processes' own main functions, called by `kiln worker` */
 /* argv[1] = PLUGIN.so or "-"; the control socket is descriptor 3. Returns the exit
  * status. */
-int kiln_zygote_main(int argc, char **argv);
+int kiln_spawner_main(int argc, char **argv);
 
 #endif

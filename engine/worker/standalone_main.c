@@ -13,5 +13,5 @@ static const kiln_worker *linked(const char *plugin, kiln_error *err)
 /* The arguments, as of `kiln worker PLUGIN.so`, only tell a person what this is. */
 int main(int argc, char **argv)
 {
-    return kiln_zygote_run(linked, argc > 0 ? argv[argc - 1] : "");
+    return kiln_spawner_run(linked, argc > 0 ? argv[argc - 1] : "");
 }

@@ -17,9 +17,12 @@ typedef struct kiln_supervisor {
     int cgroup_count;
     bool running; /* a RUN was taken and its EXIT is not sent */
     uint32_t id;
-    pid_t main_pid;         /* 0: reaped, or never was */
-    int main_pidfd;         /* of one that we cannot reap, being another's child; -1 */
-    kiln_nursling nursling; /* becomes the next program */
+    pid_t main_pid;                  /* 0: reaped, or never was */
+    int main_pidfd;                  /* of one that we cannot reap, having entered; -1 */
+    int main_life;                   /* of one that the zygote reaps: readable at its end; -1 */
+    int spaces[KILN_SESSION_SPACES]; /* what the zygote enters by; opened for the first worker
+                                      */
+    kiln_nursling nursling;          /* becomes the next program */
     kiln_control_exit exit;
     kiln_error error; /* goes with exit.error */
     /* branches and snapshots */
@@ -39,8 +42,6 @@ bool kiln_supervisor_nest(kiln_supervisor *self, kiln_control_message *message, 
 bool kiln_supervisor_branch(kiln_supervisor *self, const kiln_control_message *message);
 /* Before a worker is forked: the end of the hand-over that is the worker's; -1: none. */
 int kiln_supervisor_expect_listener(kiln_supervisor *self);
-/* In the worker, locked: hands it over. */
-void kiln_supervisor_hand_over(int handover, int listener);
 /* The hand-over, or a listener, is ready. */
 void kiln_supervisor_take_listener(kiln_supervisor *self);
 void kiln_supervisor_answer(kiln_supervisor *self, int listener);

@@ -5,6 +5,7 @@
  * dumpable, and kiln_sandbox_lock closes its descriptors in each child. */
 #include "worker/program.h"
 #include "worker/supervisor-t.h"
+#include "worker/zygote.h"
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -133,38 +134,25 @@ static void start_worker(supervisor *self, const kiln_control_run *run,
         kiln_error_set(&self->error, EPROTO, "control: malformed request");
         return;
     }
+    if (self->spaces[KILN_SPACE_PID] < 0 &&
+        kiln_sandbox_session_spaces(&self->context->policy, self->session, self->spaces,
+                                    &self->error) < 0) {
+        return;
+    }
     auto_close int handover = kiln_supervisor_expect_listener(self);
-    pid_t pid = fork();
-    if (pid < 0) {
-        kiln_error_errno(&self->error, errno, "fork");
-        return;
-    }
-    if (pid > 0) {
-        self->main_pid = pid;
-        return;
-    }
-    int frames = message->fds[3];
-    int listener = -1;
-    kiln_sandbox_lock_spec lock = lock_spec(self, run);
-    lock.keep_fds = handover < 0        ? &frames
-                    : handover > frames ? (int[]){frames, handover}
-                                        : (int[]){handover, frames};
-    lock.keep_count = handover < 0 ? 1 : 2;
-    lock.listener = handover < 0 ? NULL : &listener;
-    kiln_error err = KILN_ERROR_INIT;
-    if (kiln_program_connect(message->fds, &err) < 0 ||
-        kiln_sandbox_lock(&self->context->policy, &lock, &err) < 0) {
-        kiln_guest_refuse(frames, err.text);
-        _exit(127);
-    }
-    if (handover >= 0) {
-        kiln_supervisor_hand_over(handover, listener);
-    }
-    prctl(PR_SET_NAME, "kiln-guest");
-    sigset_t mask = self->context->mask;
-    sigaddset(&mask, SIGINT); /* kiln_guest_main lets it in */
-    sigprocmask(SIG_SETMASK, &mask, NULL);
-    _exit(kiln_guest_main(self->context->worker, frames));
+    kiln_worker_request request = {
+        .limits = run->limits,
+        .session_index = self->session->index,
+        .stdio = {message->fds[0], message->fds[1], message->fds[2]},
+        .frames = message->fds[3],
+        .handover = handover,
+        .cgroup_fds = self->cgroup_fds,
+        .cgroup_count = self->cgroup_count,
+    };
+    memcpy(request.spaces, self->spaces, sizeof(self->spaces));
+    pid_t pid =
+        kiln_zygote_ask(self->context->zygote, &request, &self->main_life, &self->error);
+    self->main_pid = pid > 0 ? pid : 0;
 }
 
 static void start(supervisor *self, const kiln_control_message *message)
@@ -174,6 +162,7 @@ static void start(supervisor *self, const kiln_control_message *message)
     self->id = message->id;
     self->main_pid = 0;
     self->main_pidfd = -1;
+    self->main_life = -1;
     self->exit = (kiln_control_exit){0};
     self->error = (kiln_error)KILN_ERROR_INIT;
     if (message->length < sizeof(run)) {
@@ -250,6 +239,25 @@ static int report(supervisor *self)
                              0);
 }
 
+static void account(supervisor *self, uint64_t cpu_us, uint64_t rss_bytes)
+{
+    self->exit.cpu_us += cpu_us;
+    if (rss_bytes > self->exit.max_rss_bytes) {
+        self->exit.max_rss_bytes = rss_bytes;
+    }
+}
+
+/* The zygote has reaped the worker. */
+static void take_end(supervisor *self)
+{
+    kiln_worker_end end = {.status = SIGKILL};
+    if (kiln_zygote_take_end(&self->main_life, &end) == 0) {
+        account(self, end.cpu_us, end.max_rss_bytes);
+    }
+    self->main_pid = 0;
+    self->exit.status = end.status;
+}
+
 /* The main process is gone, or there is none: so must be everything else. A fork in
  * progress cannot escape: the kernel fails it when it finds the signal pending. */
 static int end_all(supervisor *self, bool children)
@@ -274,11 +282,8 @@ static int reap(supervisor *self)
             bool waits = pid == 0 && !self->running && self->nursling.pid > 0;
             return self->main_pid != 0 || waits ? -1 : end_all(self, pid == 0);
         }
-        self->exit.cpu_us += microseconds(&usage.ru_utime) + microseconds(&usage.ru_stime);
-        uint64_t rss = (uint64_t)usage.ru_maxrss * 1024;
-        if (rss > self->exit.max_rss_bytes) {
-            self->exit.max_rss_bytes = rss;
-        }
+        account(self, microseconds(&usage.ru_utime) + microseconds(&usage.ru_stime),
+                (uint64_t)usage.ru_maxrss * 1024);
         if (pid == self->main_pid) {
             self->main_pid = 0;
             self->exit.status = status;
@@ -390,6 +395,7 @@ static nfds_t wait_list(const supervisor *self, struct pollfd *fds)
     fds[count++] = (struct pollfd){.fd = self->control, .events = POLLIN};
     fds[count++] = (struct pollfd){.fd = self->signals, .events = POLLIN};
     fds[count++] = (struct pollfd){.fd = self->main_pidfd, .events = POLLIN};
+    fds[count++] = (struct pollfd){.fd = self->main_life, .events = POLLIN};
     fds[count++] = (struct pollfd){.fd = self->handover, .events = POLLIN};
     for (int i = 0; i < self->listener_count; i++) {
         fds[count++] = (struct pollfd){.fd = self->listeners[i], .events = POLLIN};
@@ -412,10 +418,13 @@ static bool handle(supervisor *self, const struct pollfd *fds, nfds_t count)
     if (fds[2].revents != 0 && fds[2].fd == self->main_pidfd) {
         kiln_supervisor_main_ended(self);
     }
-    if (fds[3].revents != 0 && fds[3].fd == self->handover) {
+    if (fds[3].revents != 0 && fds[3].fd == self->main_life) {
+        take_end(self);
+    }
+    if (fds[4].revents != 0 && fds[4].fd == self->handover) {
         kiln_supervisor_take_listener(self);
     }
-    for (nfds_t i = 4; i < count; i++) {
+    for (nfds_t i = 5; i < count; i++) {
         if (fds[i].revents != 0) {
             /* What the engine has sent before it let the code ask comes first. */
             do {
@@ -441,6 +450,8 @@ int kiln_supervisor_main(const kiln_zygote_context *context,
         .nursling = KILN_NURSLING_INIT,
         .root_fd = -1,
         .main_pidfd = -1,
+        .main_life = -1,
+        .spaces = {-1, -1, -1, -1, -1},
         .handover = -1,
         .cgroup_fds = cgroup_fds,
         .cgroup_count = cgroup_count,
@@ -455,7 +466,7 @@ int kiln_supervisor_main(const kiln_zygote_context *context,
     }
     int timeout = -1;
     for (;;) {
-        struct pollfd fds[4 + KILN_LISTENERS_MAX];
+        struct pollfd fds[5 + KILN_LISTENERS_MAX];
         nfds_t count = wait_list(&self, fds);
         if (poll(fds, count, timeout) < 0) {
             if (errno != EINTR) {

@@ -16,14 +16,15 @@ typedef struct kiln_zygote_context {
     kiln_sandbox_policy policy;
     const kiln_worker *worker; /* NULL: bare */
     int landlock_fd;           /* -1: none */
+    int zygote;                /* what workers are asked through; -1: bare */
     sigset_t mask;             /* as workers and programs shall have it */
 } kiln_zygote_context;
 
-/* The zygote, from its start on: takes the configuration from KILN_CONTROL_FD, calls
+/* The spawner, from its start on: takes the configuration from KILN_CONTROL_FD, calls
  * `load` for a plugin other than "-", confines itself, preloads, serves. Returns the
- * exit status of the process. kiln_zygote_main with another loader, for tests. */
-int kiln_zygote_run(const kiln_worker *(*load)(const char *plugin, kiln_error *err),
-                    const char *plugin);
+ * exit status of the process. kiln_spawner_main with another loader, for tests. */
+int kiln_spawner_run(const kiln_worker *(*load)(const char *plugin, kiln_error *err),
+                     const char *plugin);
 
 /* Serves one session as pid 1 of a new pid namespace until the engine closes its end
  * of `control`. Owns control and the open files of cgroups in cgroup_fds. Returns

@@ -145,15 +145,6 @@ int kiln_supervisor_expect_listener(kiln_supervisor *self)
     return pair[1];
 }
 
-void kiln_supervisor_hand_over(int handover, int listener)
-{
-    if (listener >= 0) {
-        kiln_control_send(handover, KILN_CONTROL_READY, 0, NULL, 0, &listener, 1, 0);
-        close(listener);
-    }
-    close(handover);
-}
-
 void kiln_supervisor_take_listener(kiln_supervisor *self)
 {
     static kiln_control_message message;
@@ -203,6 +194,14 @@ static void drop(kiln_supervisor *self)
     }
     if (self->main_pidfd >= 0) {
         close(self->main_pidfd);
+    }
+    if (self->main_life >= 0) {
+        close(self->main_life);
+    }
+    for (int i = 0; i < KILN_SESSION_SPACES; i++) {
+        if (self->spaces[i] >= 0) {
+            close(self->spaces[i]);
+        }
     }
 }
 
@@ -591,6 +590,7 @@ static bool adopt(kiln_supervisor *self, const kiln_control_message *message)
     self->exit = (kiln_control_exit){0};
     self->error = (kiln_error)KILN_ERROR_INIT;
     self->main_pidfd = -1;
+    self->main_life = -1;
     self->running = (what.snapshot ? adopt_snapshot(self, &err)
                                    : adopt_entered(self, &what.cgroup, &err)) == 0;
     return answer(self, KILN_CONTROL_ADOPTED, message->id, &err);

@@ -1,29 +1,41 @@
-/* zygote.c - `kiln worker PLUGIN.so|-`: the process that forks sessions.
- *
- * kiln_sandbox_enter_root makes it two processes: the engine's child, which stays
- * behind as a stub, and the zygote, pid 1 of a pid namespace. So the zygote's death,
- * for whatever reason, takes every session with it in the kernel, and when the stub
- * has ended, all of them are gone. */
-#include "worker/sandboxed.h"
+#include "worker/zygote.h"
 
 #include "base/cleanup.h"
 #include "base/log.h"
-#include "plugin/loader.h"
-#include "worker/control.h"
-#include "worker/supervisor.h"
+#include "worker/program.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Callbacks of kiln_worker_host take no user pointer: this process has one plugin. */
+/* One that lives, and who wants to know its end. */
+typedef struct birth {
+    pid_t pid;
+    int life;
+} birth;
+
+typedef struct zygote {
+    const kiln_zygote_context *context;
+    int socket;
+    int signals;
+    int own_pidfd; /* the way back to the own pid namespace */
+    birth *births;
+    size_t count, capacity;
+} zygote;
+
+/* ---- kiln_worker_host: its callbacks take no user pointer, a process has one plugin */
+
 static char **options;
 static pid_t zygote_pid;
 
@@ -60,245 +72,391 @@ static const kiln_worker_host worker_host = {
     .argument = kiln_guest_argument,
 };
 
-static void reset_signals(void)
+/* ---- the worker, from its fork to its plugin's code */
+
+static int say(int life, kiln_control_type type, pid_t pid, const kiln_error *err)
 {
-    for (int number = 1; number < NSIG; number++) {
-        signal(number, SIG_DFL); /* fails for KILL, STOP and glibc's own: as it should */
-    }
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    size_t length = err != NULL ? strlen(err->text) : 0;
+    return kiln_control_send(life, type, (uint32_t)pid, err != NULL ? err->text : NULL, length,
+                             NULL, 0, MSG_DONTWAIT);
 }
 
-static int receive_config(kiln_zygote_context *context, kiln_error *err)
+/* The listener of its filter, to its supervisor. */
+static void hand_over(int handover, int listener)
 {
-    static kiln_control_message received; /* the options stay in it */
-    kiln_control_message *message = &received;
-    kiln_control_config config;
-    int got = kiln_control_receive(KILN_CONTROL_FD, 0, message);
-    if (got <= 0) {
-        return kiln_error_set(err, got < 0 ? got : -EPIPE,
-                              "descriptor %d is not an engine's control socket; this "
-                              "command is only for the engine's own use",
-                              KILN_CONTROL_FD);
+    if (listener >= 0) {
+        kiln_control_send(handover, KILN_CONTROL_READY, 0, NULL, 0, &listener, 1, 0);
+        close(listener);
     }
-    if (message->type != KILN_CONTROL_CONFIG || message->length < sizeof(config)) {
-        return kiln_error_set(err, EPROTO, "control: expected a configuration");
-    }
-    memcpy(&config, message->payload, sizeof(config));
-    size_t end;
-    options = kiln_control_strings(message, sizeof(config), config.option_count, &end);
-    if (options == NULL) {
-        return kiln_error_set(err, EPROTO, "control: malformed options");
-    }
-    context->policy = config.policy;
-    kiln_log_set_level((kiln_log_level)config.log_level);
-    return 0;
+    close(handover);
 }
 
-static int confine(kiln_zygote_context *context, kiln_error *err)
+/* Trusted until kiln_sandbox_lock, which closes what it holds of others. */
+static void live(const zygote *self, const kiln_worker_request *request, int life)
 {
-    int rc = kiln_sandbox_enter_root(&context->policy, err);
-    if (rc < 0) {
-        return rc;
-    }
-    context->landlock_fd = kiln_sandbox_landlock(&context->policy, err);
-    if (context->landlock_fd < 0 && err->code != 0) {
-        return err->code;
-    }
-    rc = kiln_sandbox_seccomp_prepare(err);
-    if (rc < 0) {
-        return rc;
-    }
-    return 0;
-}
-
-typedef struct spares {
-    int own_pidfd, own_network; /* ways back */
-    int network;                /* made ahead for the next session, or negative */
-} spares;
-
-static void refuse_session(int control, const kiln_error *err)
-{
-    kiln_control_send(control, KILN_CONTROL_FAILED, 0, err->text, strlen(err->text), NULL, 0,
-                      MSG_DONTWAIT);
-}
-
-/* Forks the supervisor into a pid namespace of its own. libc's fork, since a bare
- * clone would leave glibc's idea of the thread id behind; 7 us for the detour. */
-static int fork_supervisor(const kiln_zygote_context *context, spares *self,
-                           kiln_control_message *message)
-{
-    kiln_sandbox_session session;
     kiln_error err = KILN_ERROR_INIT;
-    auto_close int network = kiln_steal_fd(&self->network); /* for this session alone */
-    memcpy(&session, message->payload, sizeof(session));
-    if (unshare(CLONE_NEWPID) < 0) {
-        kiln_error_errno(&err, errno, "sandbox: a new pid namespace");
+    const kiln_zygote_context *context = self->context;
+    int frames = request->frames;
+    int handover = request->handover;
+    int listener = -1;
+    if (kiln_sandbox_join_session(request->spaces, &err) < 0 ||
+        say(life, KILN_CONTROL_STARTED, getpid(), NULL) < 0) {
+        say(life, KILN_CONTROL_FAILED, -err.code, &err);
+        _exit(127);
+    }
+    int keep[] = {frames, handover};
+    if (handover >= 0 && handover < frames) {
+        keep[0] = handover;
+        keep[1] = frames;
+    }
+    const kiln_sandbox_lock_spec lock = {
+        .limits = request->limits,
+        .session_index = request->session_index,
+        .cgroup_fds = request->cgroup_fds,
+        .cgroup_count = request->cgroup_count,
+        .landlock_fd = context->landlock_fd,
+        .keep_fds = keep,
+        .keep_count = handover < 0 ? 1 : 2,
+        .required = context->policy.required,
+        .listener = handover < 0 ? NULL : &listener,
+    };
+    if (kiln_program_connect(request->stdio, &err) < 0 ||
+        kiln_sandbox_lock(&context->policy, &lock, &err) < 0) {
+        kiln_guest_refuse(frames, err.text);
+        _exit(127);
+    }
+    if (handover >= 0) {
+        hand_over(handover, listener);
+    }
+    prctl(PR_SET_NAME, "kiln-guest");
+    sigset_t mask = context->mask;
+    sigaddset(&mask, SIGINT); /* kiln_guest_main lets it in */
+    sigprocmask(SIG_SETMASK, &mask, NULL);
+    _exit(kiln_guest_main(context->worker, frames));
+}
+
+/* ---- requests */
+
+/* What travels of a request; its descriptors follow in its order, `life` first. */
+typedef struct request_wire {
+    kiln_limits limits;
+    uint32_t session_index;
+    uint32_t spaces; /* bit i: spaces[i] is there */
+    bool handover;
+} request_wire;
+
+static int decode(const kiln_control_message *message, kiln_worker_request *request, int *life)
+{
+    request_wire wire;
+    int at = 0;
+    if (message->type != KILN_CONTROL_RUN_WORKER || message->length != sizeof(wire)) {
+        return -EPROTO;
+    }
+    memcpy(&wire, message->payload, sizeof(wire));
+    int fixed = 1 + 3 + 1 + (wire.handover ? 1 : 0) + __builtin_popcount(wire.spaces);
+    if (message->fd_count < fixed || (wire.spaces >> KILN_SESSION_SPACES) != 0 ||
+        (wire.spaces & (1U << KILN_SPACE_PID)) == 0) {
+        return -EPROTO;
+    }
+    *request = (kiln_worker_request){
+        .limits = wire.limits, .session_index = wire.session_index, .handover = -1};
+    *life = message->fds[at++];
+    for (int i = 0; i < KILN_SESSION_SPACES; i++) {
+        request->spaces[i] = (wire.spaces & (1U << i)) != 0 ? message->fds[at++] : -1;
+    }
+    for (int i = 0; i < 3; i++) {
+        request->stdio[i] = message->fds[at++];
+    }
+    request->frames = message->fds[at++];
+    if (wire.handover) {
+        request->handover = message->fds[at++];
+    }
+    request->cgroup_fds = message->fds + at;
+    request->cgroup_count = message->fd_count - at;
+    return 0;
+}
+
+static bool make_room(zygote *self)
+{
+    if (self->count < self->capacity) {
+        return true;
+    }
+    size_t capacity = self->capacity != 0 ? 2 * self->capacity : 64;
+    birth *births = realloc(self->births, capacity * sizeof(*births));
+    if (births == NULL) {
+        return false;
+    }
+    self->births = births;
+    self->capacity = capacity;
+    return true;
+}
+
+/* libc's fork, since a bare clone would leave glibc's idea of the thread id behind; into
+ * the session's pid namespace and back costs 7 us. Negative: this process cannot go on. */
+static int fork_worker(zygote *self, kiln_control_message *message)
+{
+    kiln_worker_request request;
+    kiln_error err = KILN_ERROR_INIT;
+    int life;
+    int rc = decode(message, &request, &life);
+    if (rc < 0) {
+        return rc;
+    }
+    pid_t pid = -1;
+    if (!make_room(self)) {
+        kiln_error_errno(&err, ENOMEM, "zygote");
+    } else if (setns(request.spaces[KILN_SPACE_PID], CLONE_NEWPID) < 0) {
+        kiln_error_errno(&err, errno, "zygote: the session's pid namespace");
     } else {
-        pid_t pid = fork();
+        pid = fork();
         if (pid == 0) {
-            close(KILN_CONTROL_FD);
-            close(self->own_pidfd);
-            close(self->own_network);
-            int control = kiln_steal_fd(&message->fds[0]);
-            if (network >= 0 && kiln_sandbox_network_enter(&network, &err) < 0) {
-                refuse_session(control, &err);
-                _exit(1);
-            }
-            _exit(kiln_supervisor_main(context, &session, control, message->fds + 1,
-                                       message->fd_count - 1));
+            live(self, &request, life);
         }
         if (pid < 0) {
-            kiln_error_errno(&err, errno, "sandbox: fork");
+            kiln_error_errno(&err, errno, "zygote: fork");
         }
         if (setns(self->own_pidfd, CLONE_NEWPID) < 0) {
             /* Nothing that is forked from here on would be where it belongs. */
             return kiln_error_errno(&err, errno, "zygote: return to the own pid namespace");
         }
     }
-    if (err.code != 0) {
-        refuse_session(message->fds[0], &err);
+    if (pid < 0) {
+        say(life, KILN_CONTROL_FAILED, -err.code, &err);
+        return 0;
+    }
+    self->births[self->count++] = (birth){.pid = pid, .life = kiln_steal_fd(&message->fds[0])};
+    return 0;
+}
+
+static uint64_t microseconds(const struct timeval *time)
+{
+    return (uint64_t)time->tv_sec * 1000000 + (uint64_t)time->tv_usec;
+}
+
+/* Also of those that nobody asks about: their pid namespace cannot end before. */
+static void reap(zygote *self)
+{
+    struct signalfd_siginfo ignored;
+    struct rusage usage;
+    int status;
+    pid_t pid;
+    while (read(self->signals, &ignored, sizeof(ignored)) > 0) {
+    }
+    while ((pid = wait4(-1, &status, WNOHANG | __WALL, &usage)) > 0) {
+        kiln_worker_end end = {
+            .status = status,
+            .cpu_us = microseconds(&usage.ru_utime) + microseconds(&usage.ru_stime),
+            .max_rss_bytes = (uint64_t)usage.ru_maxrss * 1024,
+        };
+        size_t i = 0;
+        while (i < self->count && self->births[i].pid != pid) {
+            i++;
+        }
+        if (i < self->count) {
+            kiln_control_send(self->births[i].life, KILN_CONTROL_EXIT, 0, &end, sizeof(end),
+                              NULL, 0, MSG_DONTWAIT);
+            close(self->births[i].life);
+            self->births[i] = self->births[--self->count];
+        }
+    }
+}
+
+static int serve(zygote *self)
+{
+    static kiln_control_message message;
+    struct pollfd fds[] = {{.fd = self->socket, .events = POLLIN},
+                           {.fd = self->signals, .events = POLLIN}};
+    for (;;) {
+        if (poll(fds, 2, -1) < 0) {
+            return -errno; /* every signal is blocked */
+        }
+        if (fds[1].revents != 0) {
+            reap(self);
+        }
+        if (fds[0].revents == 0) {
+            continue;
+        }
+        int rc = kiln_control_receive(self->socket, MSG_DONTWAIT, &message);
+        if (rc > 0) {
+            rc = fork_worker(self, &message);
+            kiln_control_clear(&message);
+        } else if (rc == 0) {
+            return 0; /* the spawner and every supervisor are gone */
+        }
+        if (rc < 0 && rc != -EAGAIN) {
+            return rc;
+        }
+    }
+}
+
+/* ---- start */
+
+static int prepare(zygote *self, kiln_error *err)
+{
+    const char *why = NULL;
+    sigset_t all;
+    sigset_t child;
+    zygote_pid = getpid();
+    kiln_guest_process_prepare();
+    if (self->context->worker->preload(&worker_host, &why) < 0) {
+        return kiln_error_set(err, ECANCELED, "preload: %s", why != NULL ? why : "failed");
+    }
+    sigfillset(&all);
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    if (signal(SIGCHLD, SIG_DFL) == SIG_ERR || sigprocmask(SIG_SETMASK, &all, NULL) < 0) {
+        return kiln_error_errno(err, errno, "zygote: signals");
+    }
+    self->signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+    self->own_pidfd = pidfd_open(zygote_pid, 0);
+    return self->signals < 0 || self->own_pidfd < 0
+               ? kiln_error_errno(err, errno, "zygote: signalfd and pidfd")
+               : 0;
+}
+
+/* Its socket takes the place of the spawner's, which it must not hold. */
+static int zygote_main(const kiln_zygote_context *context, int socket)
+{
+    zygote self = {
+        .context = context, .socket = KILN_CONTROL_FD, .signals = -1, .own_pidfd = -1};
+    kiln_error err = KILN_ERROR_INIT;
+    prctl(PR_SET_NAME, "kiln-zygote");
+    if (dup3(socket, KILN_CONTROL_FD, O_CLOEXEC) < 0) {
+        return 1;
+    }
+    close(socket);
+    int rc = prepare(&self, &err);
+    if (rc < 0) {
+        say(self.socket, KILN_CONTROL_FAILED, -err.code, &err);
+        return 1;
+    }
+    rc = say(self.socket, KILN_CONTROL_READY, 0, NULL);
+    rc = rc < 0 ? rc : serve(&self);
+    if (rc < 0) {
+        kiln_log(KILN_LOG_ERROR, "zygote", "%s", strerror(-rc));
+        return 1;
     }
     return 0;
 }
 
-/* Makes what the next session will need, while nobody waits. It can do without. */
-static int prepare(const kiln_zygote_context *context, spares *self)
+/* It has hung up. What hangs up and lives is killed with us, by the kernel. */
+static int tell_death(pid_t pid, kiln_error *err)
 {
-    kiln_error err = KILN_ERROR_INIT;
-    if (self->network >= 0 || !kiln_sandbox_needs_private_network(&context->policy)) {
-        return 0;
+    enum { PATIENCE_MS = 1000 };
+    int status = 0;
+    auto_close int pidfd = pidfd_open(pid, 0);
+    struct pollfd end = {.fd = pidfd, .events = POLLIN};
+    if (pidfd < 0 || poll(&end, 1, PATIENCE_MS) != 1 || waitpid(pid, &status, WNOHANG) != pid) {
+        return kiln_error_set(err, ECANCELED,
+                              "the worker process closed its socket while it started");
     }
-    self->network = kiln_sandbox_network_ahead(self->own_network, &err);
-    return self->network == -ENOTRECOVERABLE ? self->network : 0;
+    return WIFSIGNALED(status)
+               ? kiln_error_set(err, ECANCELED, "the worker process died while it started (%s)",
+                                strsignal(WTERMSIG(status)))
+               : kiln_error_set(err, ECANCELED,
+                                "the worker process ended while it started (status %d)",
+                                WEXITSTATUS(status));
 }
 
-static int serve(const kiln_zygote_context *context)
+int kiln_zygote_fork(const kiln_zygote_context *context, char **its_options, kiln_error *err)
 {
     static kiln_control_message message;
-    auto_close int own_pidfd = pidfd_open(getpid(), 0);
-    auto_close int own_network = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-    spares self = {.own_pidfd = own_pidfd, .own_network = own_network, .network = -1};
-    if (own_pidfd < 0 || own_network < 0) {
-        kiln_log(KILN_LOG_ERROR, "zygote", "own namespaces: %s", strerror(errno));
-        return 1;
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        return kiln_error_errno(err, errno, "zygote: socketpair");
     }
-    signal(SIGCHLD, SIG_IGN); /* the kernel reaps supervisors */
-    for (;;) {
-        int got = kiln_control_receive(KILN_CONTROL_FD, MSG_DONTWAIT, &message);
-        if (got == -EAGAIN) {
-            got = prepare(context, &self);
-            got = got < 0 ? got : kiln_control_receive(KILN_CONTROL_FD, 0, &message);
-        }
-        if (got == 0) {
-            return 0; /* the engine is gone, or needs us no more */
-        }
-        int rc = got;
-        if (got > 0) {
-            rc = message.type == KILN_CONTROL_OPEN && message.fd_count >= 1 &&
-                         message.length == sizeof(kiln_sandbox_session)
-                     ? fork_supervisor(context, &self, &message)
-                     : -EPROTO;
-            kiln_control_clear(&message);
-        }
-        if (rc < 0) {
-            kiln_log(KILN_LOG_ERROR, "zygote", "control: %s", strerror(-rc));
-            return 1;
-        }
+    auto_close int ours = pair[0];
+    auto_close int theirs = pair[1];
+    options = its_options;
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(ours);
+        _exit(zygote_main(context, theirs));
     }
+    if (pid < 0) {
+        return kiln_error_errno(err, errno, "zygote: fork");
+    }
+    close(kiln_steal_fd(&theirs));
+    int got = kiln_control_receive(ours, 0, &message);
+    if (got == 0) {
+        return tell_death(pid, err);
+    }
+    if (got < 0) {
+        return kiln_error_set(err, EPROTO, "the worker process sent what it should not");
+    }
+    int rc = 0;
+    if (message.type != KILN_CONTROL_READY) {
+        rc = kiln_error_set(err, ECANCELED, "%.*s", (int)message.length, message.payload);
+    }
+    kiln_control_clear(&message);
+    return rc < 0 ? rc : kiln_steal_fd(&ours);
 }
 
-static int refuse(const kiln_error *err)
-{
-    int rc = kiln_control_send(KILN_CONTROL_FD, KILN_CONTROL_FAILED, 0, err->text,
-                               strlen(err->text), NULL, 0, 0);
-    if (rc < 0 && rc != -EPIPE) { /* else the engine has closed, and wants no more of us */
-        kiln_log(KILN_LOG_ERROR, "zygote", "%s", err->text);
-    }
-    return 1;
-}
+/* ---- the supervisor's side */
 
-/* The engine gets our pidfd before anything can hang. */
-static int preload(const kiln_zygote_context *context, kiln_error *err)
+pid_t kiln_zygote_ask(int socket, const kiln_worker_request *request, int *life,
+                      kiln_error *err)
 {
-    zygote_pid = getpid();
-    prctl(PR_SET_NAME, "kiln-zygote");
-    auto_close int pidfd = pidfd_open(zygote_pid, 0);
-    if (pidfd < 0) {
-        return kiln_error_errno(err, errno, "zygote: pidfd_open");
+    static kiln_control_message message;
+    int pair[2];
+    int fds[KILN_CONTROL_FDS];
+    int count = 0;
+    request_wire wire = {.limits = request->limits,
+                         .session_index = request->session_index,
+                         .handover = request->handover >= 0};
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        return kiln_error_errno(err, errno, "zygote: socketpair");
     }
-    int rc = kiln_control_send(KILN_CONTROL_FD, KILN_CONTROL_STARTED, 0, NULL, 0, &pidfd, 1, 0);
-    if (rc < 0) {
-        return kiln_error_errno(err, rc, "zygote: control");
-    }
-    if (context->worker != NULL) {
-        const char *why = NULL;
-        kiln_guest_process_prepare();
-        if (context->worker->preload(&worker_host, &why) < 0) {
-            return kiln_error_set(err, ECANCELED, "preload: %s", why != NULL ? why : "failed");
+    auto_close int ours = pair[0];
+    auto_close int theirs = pair[1];
+    fds[count++] = theirs;
+    for (int i = 0; i < KILN_SESSION_SPACES; i++) {
+        if (request->spaces[i] >= 0) {
+            wire.spaces |= 1U << i;
+            fds[count++] = request->spaces[i];
         }
     }
-    rc = kiln_control_send(KILN_CONTROL_FD, KILN_CONTROL_READY, 0, NULL, 0, NULL, 0, 0);
-    return rc < 0 ? kiln_error_errno(err, rc, "zygote: control") : 0;
+    memcpy(fds + count, request->stdio, sizeof(request->stdio));
+    count += 3;
+    fds[count++] = request->frames;
+    if (wire.handover) {
+        fds[count++] = request->handover;
+    }
+    if (request->cgroup_count > KILN_CONTROL_FDS - count) {
+        return kiln_error_errno(err, E2BIG, "zygote: cgroups");
+    }
+    for (int i = 0; i < request->cgroup_count; i++) {
+        fds[count++] = request->cgroup_fds[i];
+    }
+    int rc = kiln_control_send(socket, KILN_CONTROL_RUN_WORKER, 0, &wire, sizeof(wire), fds,
+                               count, 0);
+    close(kiln_steal_fd(&theirs));
+    int got = rc < 0 ? rc : kiln_control_receive(ours, 0, &message);
+    if (got <= 0) {
+        return kiln_error_errno(err, got < 0 ? got : EPIPE, "zygote");
+    }
+    rc = (int)message.id;
+    if (message.type != KILN_CONTROL_STARTED) {
+        rc = kiln_error_set(err, rc, "%.*s", (int)message.length, message.payload);
+    }
+    kiln_control_clear(&message);
+    if (rc > 0) {
+        *life = kiln_steal_fd(&ours);
+    }
+    return rc;
 }
 
-/* Returns -errno when the engine is to be told why, else the exit status. */
-static int run(const kiln_worker *(*load)(const char *, kiln_error *), const char *plugin,
-               kiln_error *err)
+int kiln_zygote_take_end(int *life, kiln_worker_end *end)
 {
-    kiln_zygote_context context = {.landlock_fd = -1};
-    int rc = receive_config(&context, err);
-    if (rc < 0) {
-        kiln_log(KILN_LOG_ERROR, "worker", "%s", err->text);
-        return 2;
-    }
-    if (strcmp(plugin, "-") != 0) {
-        context.worker = load(plugin, err);
-        if (context.worker == NULL) {
-            return err->code;
+    static kiln_control_message message;
+    auto_close int socket = kiln_steal_fd(life);
+    int rc = -EPIPE;
+    if (kiln_control_receive(socket, MSG_DONTWAIT, &message) > 0) {
+        if (message.type == KILN_CONTROL_EXIT && message.length == sizeof(*end)) {
+            memcpy(end, message.payload, sizeof(*end));
+            rc = 0;
         }
+        kiln_control_clear(&message);
     }
-    rc = confine(&context, err); /* returns in a child */
-    if (rc < 0) {
-        return rc;
-    }
-    sigprocmask(SIG_SETMASK, NULL, &context.mask);
-    rc = preload(&context, err);
-    return rc < 0 ? rc : serve(&context);
-}
-
-int kiln_zygote_run(const kiln_worker *(*load)(const char *plugin, kiln_error *err),
-                    const char *plugin)
-{
-    kiln_error err = KILN_ERROR_INIT;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    prctl(PR_SET_NAME, "kiln-stub");
-    close_range(KILN_CONTROL_FD + 1, ~0U, 0);
-    fcntl(KILN_CONTROL_FD, F_SETFD, FD_CLOEXEC);
-    reset_signals();
-    int rc = run(load, plugin, &err);
-    return rc < 0 ? refuse(&err) : rc;
-}
-
-static const kiln_worker *load_plugin(const char *path, kiln_error *err)
-{
-    static kiln_loaded_plugin *loaded; /* for as long as the process lives */
-    if (kiln_plugin_load(path, true, &loaded, err) < 0) {
-        return NULL;
-    }
-    if (loaded->plugin.worker == NULL) {
-        kiln_error_set(err, EINVAL, "%s: has no worker half", path);
-        return NULL;
-    }
-    return loaded->plugin.worker;
-}
-
-int kiln_zygote_main(int argc, char **argv)
-{
-    if (argc != 2) {
-        kiln_log(KILN_LOG_ERROR, "worker", "usage: kiln worker PLUGIN.so|-");
-        return 2;
-    }
-    return kiln_zygote_run(load_plugin, argv[1]);
+    return rc;
 }

@@ -508,7 +508,7 @@ static void as_user(void **state)
 int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "worker") == 0) {
-        return kiln_zygote_run(load, argv[2]);
+        return kiln_spawner_run(load, argv[2]);
     }
     ssize_t length = readlink("/proc/self/exe", self_path, sizeof(self_path) - 1);
     if (length < 0) {

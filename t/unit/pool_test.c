@@ -385,9 +385,10 @@ static void the_dead_are_replaced(void **state)
 {
     fixture *f = *state;
     answer got;
-    static const char *const victims[] = {"kiln-guest", "kiln-init", "kiln-zygote"};
+    static const char *const victims[] = {"kiln-guest", "kiln-init", "kiln-zygote",
+                                          "kiln-spawner"};
     keep_pools(f);
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 4; i++) {
         await_pool(f, "interpreter", 2);
         kill_all(victims[i], i < 2 ? 2 : 1);
         await_pool(f, "interpreter", 0);
