@@ -1,7 +1,7 @@
 /* sandbox.h - how a process is confined. Linux; called in the process that is
  * to be confined, single-threaded, in this order:
  *
- *   zygote      kiln_sandbox_enter_root   once: user, pid, mount, net, ipc, uts
+ *   spawner     kiln_sandbox_enter_root   once: user, pid, mount, net, ipc, uts
  *                                         namespaces, pivot_root onto the
  *                                         read-only root
  *   supervisor  kiln_sandbox_enter_session  once a session: its own mount, pid
@@ -81,7 +81,7 @@ typedef struct kiln_sandbox_lock_spec {
 #define KILN_INSIDE_WORK "/work" /* the session's work directory */
 #define KILN_INSIDE_CODE "/code" /* programs that a compile phase made */
 
-/* Zygote. Returns in a CHILD of the calling process, which is pid 1 of the zygote's
+/* Spawner. Returns in a CHILD of the calling process, which is pid 1 of the zygote's
  * own pid namespace: only a pid namespace that belongs to the user namespace can be
  * returned to by setns, as the spawner must after each unshare(CLONE_NEWPID). The
  * caller stays behind as a stub that holds no descriptor, dies with its own parent,

@@ -1,8 +1,9 @@
-/* control.h - what goes between engine, zygote and supervisor: one message a
+/* control.h - what goes between engine, spawner, zygote and supervisor: one message a
  * datagram on a SOCK_SEQPACKET socket pair, descriptors beside it.
  *
- *   engine -> zygote       CONFIG once, first; OPEN for each session
- *   zygote -> engine       STARTED, then READY; or FAILED with text in their place
+ *   engine -> spawner      CONFIG once, first; OPEN for each session
+ *   spawner -> engine      STARTED, then READY; or FAILED with text in their place
+ *   zygote -> spawner      READY or FAILED, once; supervisors ask it as zygote.h says
  *   engine -> supervisor   RUN_PROGRAM, RUN_WORKER (one at a time), KILL, INTERRUPT, SWEEP,
  *                          ADJUST, NURSE, NEST, COPY, ARM, SETTLE, ADOPT, HOLD, RELEASE
  *   supervisor -> engine   READY or FAILED once, first; EXIT for each RUN and ADOPT; SWEPT
@@ -22,7 +23,7 @@
 #include <stdint.h>
 
 enum {
-    KILN_CONTROL_FD = 3,            /* the zygote's end, when it is started */
+    KILN_CONTROL_FD = 3,            /* the spawner's end when it is started; the zygote's */
     KILN_CONTROL_INLINE = 16 << 10, /* bytes of payload in a datagram */
     KILN_CONTROL_MAX = 64 << 20,    /* bytes of payload */
     KILN_CONTROL_FDS = 16,
@@ -44,7 +45,7 @@ typedef enum kiln_control_type {
     KILN_CONTROL_ADJUSTED = 14,   /* empty, or text: why they cannot be kept */
     KILN_CONTROL_NURSE = 15,      /* kiln_control_run without strings: a process that waits to
                                      be the next program; no answer */
-    KILN_CONTROL_STARTED = 10,    /* of a zygote, before it preloads; fd: pidfd */
+    KILN_CONTROL_STARTED = 10,    /* of a spawner, before it preloads; fd: pidfd */
     /* of branches and snapshots, see supervisor_branch.c */
     KILN_CONTROL_NEST = 20,    /* kiln_sandbox_session; fds as OPEN's */
     KILN_CONTROL_COPY = 21,    /* files; fd: root of the session that they come from */

@@ -1,11 +1,15 @@
 /* sandboxed.h - the engine's side of confined processes. Thread: loop.
  *
- * Three kinds of process stand behind it:
- *   zygote      `kiln worker [PLUGIN.so]`, one a plugin with a worker half and one
+ * Four kinds of process stand behind it:
+ *   spawner     `kiln worker [PLUGIN.so]`, one a plugin with a worker half and one
  *               bare one for programs; confined root, forks supervisors on request
- *   supervisor  pid 1 of a session's pid namespace; forks workers and programs,
- *               reaps, reports, kills; never runs a user's code
+ *   zygote      the spawner's child, has loaded what workers need, forks them when a
+ *               supervisor asks; none for programs
+ *   supervisor  pid 1 of a session's pid namespace; forks programs, reaps, reports,
+ *               kills; never runs a user's code
  *   worker      a fork that runs the plugin's worker half, or a program (execve)
+ * What the engine calls a zygote here is spawner and zygote together: either's end is the
+ * other's.
  * When the engine dies, however, all of them die with it: each holds a parent-death
  * signal and a control socket whose end it notices.
  *
