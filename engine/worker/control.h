@@ -6,9 +6,9 @@
  *   zygote -> spawner      READY or FAILED, once; supervisors ask it as zygote.h says
  *   engine -> supervisor   RUN_PROGRAM, RUN_WORKER (one at a time), KILL, INTERRUPT, SWEEP,
  *                          ADJUST, NURSE, NEST, COPY, ARM, SETTLE, ADOPT, HOLD, RELEASE
- *   supervisor -> engine   READY or FAILED once, first; EXIT for each RUN and ADOPT; SWEPT
- *                          for each SWEEP, with the sweep's id, and likewise ADJUSTED,
- *                          COPIED, SETTLED, ADOPTED, HELD
+ *   supervisor -> engine   READY or FAILED once, first; BORN for a worker; EXIT for each RUN
+ * and ADOPT; SWEPT for each SWEEP, with the sweep's id, and likewise ADJUSTED, COPIED, SETTLED,
+ * ADOPTED, HELD
  *
  * Both ends are the same executable, so structs travel as they are. No code of a
  * user ever holds one of these sockets. A payload that does not fit a datagram goes
@@ -45,6 +45,7 @@ typedef enum kiln_control_type {
     KILN_CONTROL_ADJUSTED = 14,   /* empty, or text: why they cannot be kept */
     KILN_CONTROL_NURSE = 15,      /* kiln_control_run without strings: a process that waits to
                                      be the next program; no answer */
+    KILN_CONTROL_BORN = 16,       /* a worker, which is the zygote's child; fd: pidfd */
     KILN_CONTROL_STARTED = 10,    /* of a spawner, before it preloads; fd: pidfd */
     /* of branches and snapshots, see supervisor_branch.c */
     KILN_CONTROL_NEST = 20,    /* kiln_sandbox_session; fds as OPEN's */

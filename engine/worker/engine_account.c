@@ -40,15 +40,21 @@ static disk_state look_at_disk(const kiln_sandbox *sandbox)
     };
 }
 
+static int measure(const kiln_sandbox *sandbox, bool exact, kiln_tree *tree)
+{
+    pid_t worker = sandbox->worker_pidfd >= 0 ? kiln_tree_pid(sandbox->worker_pidfd) : 0;
+    return kiln_tree_measure(sandbox->account.pid, worker > 0 ? worker : 0, exact, tree);
+}
+
 /* The sum of resident sizes is an upper bound: only past it is the exact sum asked for,
  * which costs a walk over page tables. Files count, mapped ones once. */
-static bool over_memory(const kiln_sandbox *sandbox, const kiln_tree *tree, pid_t root)
+static bool over_memory(const kiln_sandbox *sandbox, const kiln_tree *tree)
 {
     uint64_t limit = sandbox->account.limits.memory;
     uint64_t files = look_at_disk(sandbox).used;
     kiln_tree exact;
     if (limit == 0 || tree->memory_bytes + files <= limit ||
-        kiln_tree_measure(root, true, &exact) < 0) {
+        measure(sandbox, true, &exact) < 0) {
         return false;
     }
     uint64_t shared = exact.shared_bytes > files ? exact.shared_bytes : files;
@@ -68,7 +74,7 @@ static void look(void *user)
     const kiln_limits *limits = &sandbox->account.limits;
     kiln_tree tree;
     kiln_alarm_again(sandbox->account.watch, LOOK_MS);
-    if (sandbox->run == NULL || kiln_tree_measure(sandbox->account.pid, false, &tree) < 0) {
+    if (sandbox->run == NULL || measure(sandbox, false, &tree) < 0) {
         return;
     }
     note_processes(sandbox, &tree);
@@ -78,7 +84,7 @@ static void look(void *user)
         kiln_run_kill(sandbox->run);
     } else if (limits->processes > 0 && tree.processes > limits->processes) {
         kill_over(sandbox, "processes");
-    } else if (over_memory(sandbox, &tree, sandbox->account.pid)) {
+    } else if (over_memory(sandbox, &tree)) {
         kill_over(sandbox, "memory");
     }
 }
@@ -89,8 +95,7 @@ static void begin_looking(kiln_sandbox *sandbox)
     if (sandbox->account.pid <= 0 && sandbox->pidfd >= 0) {
         sandbox->account.pid = kiln_tree_pid(sandbox->pidfd);
     }
-    if (sandbox->account.pid <= 0 ||
-        kiln_tree_measure(sandbox->account.pid, false, &tree) < 0) {
+    if (sandbox->account.pid <= 0 || measure(sandbox, false, &tree) < 0) {
         return;
     }
     sandbox->account.cpu_from_ms = tree.cpu_ms;
@@ -153,8 +158,7 @@ void kiln_sandbox_account_end(kiln_sandbox *sandbox, kiln_account *account)
     *account = (kiln_account){.cpu_ms = -1, .cpus_kept = sandbox->account.limits.cpus == 0};
     if (sandbox->cgroup != NULL) {
         end_counting(sandbox, account);
-    } else if (sandbox->account.watch != NULL &&
-               kiln_tree_measure(sandbox->account.pid, false, &tree) == 0) {
+    } else if (sandbox->account.watch != NULL && measure(sandbox, false, &tree) == 0) {
         uint64_t most = sandbox->account.limits.processes;
         note_processes(sandbox, &tree);
         account->cpu_ms = tree.cpu_ms - sandbox->account.cpu_from_ms;

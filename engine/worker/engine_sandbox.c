@@ -99,6 +99,7 @@ void kiln_sandbox_bury(kiln_sandbox *sandbox)
     kiln_sandbox_account_stop(sandbox);
     kiln_poll_free(&sandbox->pidfd_poll);
     close_fd(&sandbox->pidfd);
+    close_fd(&sandbox->worker_pidfd);
     close_fd(&sandbox->root_fd);
     close_fd(&sandbox->listener);
     if (sandbox->cgroup != NULL) {
@@ -222,6 +223,9 @@ static void on_message(kiln_sandbox *sandbox, kiln_control_message *message)
     kiln_error err = KILN_ERROR_INIT;
     if (message->type == KILN_CONTROL_READY && sandbox->pidfd < 0) {
         on_ready(sandbox, message);
+    } else if (message->type == KILN_CONTROL_BORN && message->fd_count == 1) {
+        close_fd(&sandbox->worker_pidfd);
+        sandbox->worker_pidfd = kiln_steal_fd(&message->fds[0]);
     } else if (message->type == KILN_CONTROL_EXIT &&
                message->length >= sizeof(kiln_control_exit)) {
         if (sandbox->run != NULL && sandbox->run->id == message->id) {
@@ -400,7 +404,8 @@ static int open_sandbox(kiln_zygote *zygote, kiln_sandbox *outer, const char *na
     if (made == NULL) {
         return kiln_error_errno(err, ENOMEM, "sandbox");
     }
-    made->control = made->peer = made->pidfd = made->root_fd = made->listener = -1;
+    made->control = made->peer = made->root_fd = made->listener = -1;
+    made->pidfd = made->worker_pidfd = -1;
     memset(made->spaces, 0xff, sizeof(made->spaces)); /* -1 */
     made->limits = *limits;
     made->ready = ready;

@@ -66,6 +66,7 @@ struct kiln_sandbox {
     int control;
     int peer; /* the supervisor's end, until it is sent */
     int pidfd;
+    int worker_pidfd; /* of one that the zygote forked for it; -1 */
     int root_fd;
     int listener; /* for the proxy; -1: none, or taken */
     kiln_poll *control_poll;

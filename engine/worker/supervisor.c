@@ -150,9 +150,13 @@ static void start_worker(supervisor *self, const kiln_control_run *run,
         .cgroup_count = self->cgroup_count,
     };
     memcpy(request.spaces, self->spaces, sizeof(self->spaces));
-    pid_t pid =
-        kiln_zygote_ask(self->context->zygote, &request, &self->main_life, &self->error);
+    auto_close int pidfd = -1;
+    pid_t pid = kiln_zygote_ask(self->context->zygote, &request, &self->main_life, &pidfd,
+                                &self->error);
     self->main_pid = pid > 0 ? pid : 0;
+    if (pid > 0) { /* if the engine is gone, that is seen on the socket */
+        kiln_control_send(self->control, KILN_CONTROL_BORN, 0, NULL, 0, &pidfd, 1, 0);
+    }
 }
 
 static void start(supervisor *self, const kiln_control_message *message)

@@ -165,7 +165,7 @@ static void read_memory(pid_t pid, kiln_tree *tree)
     }
 }
 
-int kiln_tree_measure(pid_t root, bool exact, kiln_tree *tree)
+int kiln_tree_measure(pid_t root, pid_t apart, bool exact, kiln_tree *tree)
 {
     __attribute__((cleanup(pid_list_free))) pid_list list = {0};
     const double tick_ms = 1000.0 / (double)sysconf(_SC_CLK_TCK);
@@ -174,6 +174,7 @@ int kiln_tree_measure(pid_t root, bool exact, kiln_tree *tree)
     *tree = (kiln_tree){0};
     int rc = read_stat(root, &stat);
     rc = rc < 0 ? rc : add_children(root, &list);
+    rc = rc < 0 || apart <= 0 ? rc : add(&list, apart);
     if (rc < 0) {
         return rc;
     }

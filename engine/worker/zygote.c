@@ -29,7 +29,8 @@ typedef struct zygote {
     const kiln_zygote_context *context;
     int socket;
     int signals;
-    int own_pidfd; /* the way back to the own pid namespace */
+    int frames_place; /* in a worker its frames' descriptor: the same number in all */
+    int own_pidfd;    /* the way back to the own pid namespace */
     birth *births;
     size_t count, capacity;
 } zygote;
@@ -74,11 +75,20 @@ static const kiln_worker_host worker_host = {
 
 /* ---- the worker, from its fork to its plugin's code */
 
-static int say(int life, kiln_control_type type, pid_t pid, const kiln_error *err)
+static int say(int socket, kiln_control_type type, const kiln_error *err)
 {
     size_t length = err != NULL ? strlen(err->text) : 0;
-    return kiln_control_send(life, type, (uint32_t)pid, err != NULL ? err->text : NULL, length,
-                             NULL, 0, MSG_DONTWAIT);
+    return kiln_control_send(socket, type, 0, err != NULL ? err->text : NULL, length, NULL, 0,
+                             MSG_DONTWAIT);
+}
+
+static int say_born(int life, kiln_error *err)
+{
+    auto_close int pidfd = pidfd_open(getpid(), 0);
+    int rc = pidfd < 0 ? -errno
+                       : kiln_control_send(life, KILN_CONTROL_BORN, (uint32_t)getpid(), NULL, 0,
+                                           &pidfd, 1, MSG_DONTWAIT);
+    return rc < 0 ? kiln_error_errno(err, rc, "zygote: telling of a worker") : 0;
 }
 
 /* The listener of its filter, to its supervisor. */
@@ -99,11 +109,12 @@ static void live(const zygote *self, const kiln_worker_request *request, int lif
     int frames = request->frames;
     int handover = request->handover;
     int listener = -1;
-    if (kiln_sandbox_join_session(request->spaces, &err) < 0 ||
-        say(life, KILN_CONTROL_STARTED, getpid(), NULL) < 0) {
-        say(life, KILN_CONTROL_FAILED, -err.code, &err);
+    if (kiln_sandbox_join_session(request->spaces, &err) < 0 || say_born(life, &err) < 0 ||
+        dup3(frames, self->frames_place, O_CLOEXEC) < 0) {
+        say(life, KILN_CONTROL_FAILED, &err);
         _exit(127);
     }
+    frames = self->frames_place;
     int keep[] = {frames, handover};
     if (handover >= 0 && handover < frames) {
         keep[0] = handover;
@@ -221,7 +232,7 @@ static int fork_worker(zygote *self, kiln_control_message *message)
         }
     }
     if (pid < 0) {
-        say(life, KILN_CONTROL_FAILED, -err.code, &err);
+        say(life, KILN_CONTROL_FAILED, &err);
         return 0;
     }
     self->births[self->count++] = (birth){.pid = pid, .life = kiln_steal_fd(&message->fds[0])};
@@ -309,7 +320,8 @@ static int prepare(zygote *self, kiln_error *err)
     }
     self->signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
     self->own_pidfd = pidfd_open(zygote_pid, 0);
-    return self->signals < 0 || self->own_pidfd < 0
+    self->frames_place = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return self->signals < 0 || self->own_pidfd < 0 || self->frames_place < 0
                ? kiln_error_errno(err, errno, "zygote: signalfd and pidfd")
                : 0;
 }
@@ -327,10 +339,10 @@ static int zygote_main(const kiln_zygote_context *context, int socket)
     close(socket);
     int rc = prepare(&self, &err);
     if (rc < 0) {
-        say(self.socket, KILN_CONTROL_FAILED, -err.code, &err);
+        say(self.socket, KILN_CONTROL_FAILED, &err);
         return 1;
     }
-    rc = say(self.socket, KILN_CONTROL_READY, 0, NULL);
+    rc = say(self.socket, KILN_CONTROL_READY, NULL);
     rc = rc < 0 ? rc : serve(&self);
     if (rc < 0) {
         kiln_log(KILN_LOG_ERROR, "zygote", "%s", strerror(-rc));
@@ -394,7 +406,7 @@ int kiln_zygote_fork(const kiln_zygote_context *context, char **its_options, kil
 
 /* ---- the supervisor's side */
 
-pid_t kiln_zygote_ask(int socket, const kiln_worker_request *request, int *life,
+pid_t kiln_zygote_ask(int socket, const kiln_worker_request *request, int *life, int *pidfd,
                       kiln_error *err)
 {
     static kiln_control_message message;
@@ -435,15 +447,15 @@ pid_t kiln_zygote_ask(int socket, const kiln_worker_request *request, int *life,
     if (got <= 0) {
         return kiln_error_errno(err, got < 0 ? got : EPIPE, "zygote");
     }
-    rc = (int)message.id;
-    if (message.type != KILN_CONTROL_STARTED) {
-        rc = kiln_error_set(err, rc, "%.*s", (int)message.length, message.payload);
+    pid_t pid = (pid_t)message.id;
+    if (message.type != KILN_CONTROL_BORN || message.fd_count != 1) {
+        pid = kiln_error_set(err, ECANCELED, "%.*s", (int)message.length, message.payload);
+    } else {
+        *life = kiln_steal_fd(&ours);
+        *pidfd = kiln_steal_fd(&message.fds[0]);
     }
     kiln_control_clear(&message);
-    if (rc > 0) {
-        *life = kiln_steal_fd(&ours);
-    }
-    return rc;
+    return pid;
 }
 
 int kiln_zygote_take_end(int *life, kiln_worker_end *end)

@@ -40,8 +40,8 @@ int kiln_zygote_fork(const kiln_zygote_context *context, char **options, kiln_er
 
 /* Supervisor: asks for a worker and waits until it is forked. Everything in the request is
  * borrowed. Returns its number in the caller's pid namespace, with *life readable once it
- * has ended; or -errno. */
-pid_t kiln_zygote_ask(int socket, const kiln_worker_request *request, int *life,
+ * has ended, and *pidfd its own, both the caller's to close; or -errno. */
+pid_t kiln_zygote_ask(int socket, const kiln_worker_request *request, int *life, int *pidfd,
                       kiln_error *err);
 /* Takes its end from `life`, and closes it. 0, or -EPIPE: the zygote is gone. */
 int kiln_zygote_take_end(int *life, kiln_worker_end *end);

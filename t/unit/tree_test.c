@@ -95,8 +95,8 @@ static void a_tree(void **state)
     assert_int_equal(read(ready[0], &byte, 1), 1);
     kiln_tree sum;
     kiln_tree exact;
-    assert_int_equal(kiln_tree_measure(root, false, &sum), 0);
-    assert_int_equal(kiln_tree_measure(root, true, &exact), 0);
+    assert_int_equal(kiln_tree_measure(root, 0, false, &sum), 0);
+    assert_int_equal(kiln_tree_measure(root, 0, true, &exact), 0);
     assert_int_equal(sum.processes, 3); /* two, one of them with a second thread */
     assert_int_equal(exact.processes, 3);
     assert_true(sum.cpu_ms >= 80);
@@ -153,7 +153,7 @@ static void branches_are_not_of_it(void **state)
         apart = byte != 'x';
     }
     kiln_tree tree;
-    int rc = kiln_tree_measure(root, false, &tree);
+    int rc = kiln_tree_measure(root, 0, false, &tree);
     kill(-root, SIGKILL);
     waitpid(root, NULL, 0);
     close(ready[0]);
@@ -175,7 +175,7 @@ static void nothing_there(void **state)
         _exit(0);
     }
     waitpid(gone, NULL, 0);
-    assert_true(kiln_tree_measure(gone, false, &tree) < 0);
+    assert_true(kiln_tree_measure(gone, 0, false, &tree) < 0);
     assert_int_equal(kiln_tree_pid(0), -ESRCH);
 }
 
