@@ -247,6 +247,27 @@ static void no_trace_of_rehearsals(void **state)
     assert_int_equal(pooled.count, 1);
 }
 
+/* Their workers are forked by one process, whose own these must not be. */
+static void each_its_own_namespaces(void **state)
+{
+    static const char *const kinds[] = {"mnt", "ipc", "pid", "net"};
+    fixture *f = *state;
+    kiln_session *one = open_session(f);
+    kiln_session *other = open_session(f);
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        char code[96];
+        answer of_one, of_other;
+        snprintf(code, sizeof(code), "import os; print(os.readlink('/proc/self/ns/%s'))",
+                 kinds[i]);
+        cell(f, one, code, NULL, &of_one);
+        cell(f, other, code, NULL, &of_other);
+        assert_non_null(strstr(of_one.text, kinds[i]));
+        assert_string_not_equal(of_one.text, of_other.text);
+    }
+    kiln_session_close(one);
+    kiln_session_close(other);
+}
+
 static void each_its_own_chance(void **state)
 {
     static const char probe[] =
@@ -589,6 +610,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(none_is_made_unasked, setup, teardown),
         cmocka_unit_test_setup_teardown(filled_again, setup, teardown),
         cmocka_unit_test_setup_teardown(no_trace_of_rehearsals, setup, teardown),
+        cmocka_unit_test_setup_teardown(each_its_own_namespaces, setup, teardown),
         cmocka_unit_test_setup_teardown(each_its_own_chance, setup, teardown),
         cmocka_unit_test_setup_teardown(narrower_limits_hold, setup, teardown),
         cmocka_unit_test_setup_teardown(a_share_of_the_processor_is_made_anew, setup, teardown),
