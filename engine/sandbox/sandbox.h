@@ -111,7 +111,7 @@ bool kiln_sandbox_needs_private_network(const kiln_sandbox_policy *policy);
 int kiln_sandbox_session_uid(const kiln_sandbox_policy *policy, uint32_t index, uid_t *uid,
                              kiln_error *err);
 
-/* Zygote, while nothing is asked of it: the network of the next session, which takes longer
+/* Spawner, while nothing is asked of it: the network of the next session, which takes longer
  * than all else that it needs. The caller's own stays what it is; `own` is a descriptor of
  * that. The new one's descriptor, to be handed to one session only; or -errno, and where the
  * way back failed (-ENOTRECOVERABLE) the caller must end. */

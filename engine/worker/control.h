@@ -6,9 +6,10 @@
  *   zygote -> spawner      READY or FAILED, once; supervisors ask it as zygote.h says
  *   engine -> supervisor   RUN_PROGRAM, RUN_WORKER (one at a time), KILL, INTERRUPT, SWEEP,
  *                          ADJUST, NURSE, NEST, COPY, ARM, SETTLE, ADOPT, HOLD, RELEASE
- *   supervisor -> engine   READY or FAILED once, first; BORN for a worker; EXIT for each RUN
- * and ADOPT; SWEPT for each SWEEP, with the sweep's id, and likewise ADJUSTED, COPIED, SETTLED,
- * ADOPTED, HELD
+ *   supervisor -> engine   READY or FAILED once, first; BORN for a worker, where there is no
+ *                          cgroup; EXIT for each RUN and ADOPT; SWEPT for each SWEEP, with
+ *                          the sweep's id, and likewise ADJUSTED, COPIED, SETTLED, ADOPTED,
+ *                          HELD
  *
  * Both ends are the same executable, so structs travel as they are. No code of a
  * user ever holds one of these sockets. A payload that does not fit a datagram goes

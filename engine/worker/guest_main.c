@@ -4,6 +4,7 @@
  * emits in between goes to its descriptors 1 and 2, since two writers would cut each
  * other's frames. */
 #include "worker/supervisor.h"
+#include "worker/usage.h"
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -285,12 +286,6 @@ void kiln_guest_refuse(int frames, const char *text)
 
 /* ---- requests */
 
-static uint64_t microseconds(const struct rusage *usage)
-{
-    return (uint64_t)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000000 +
-           (uint64_t)(usage->ru_utime.tv_usec + usage->ru_stime.tv_usec);
-}
-
 /* What was used since the last call; where there is a cgroup, the engine knows better. */
 static void measure(kiln_cell_done *done)
 {
@@ -299,7 +294,7 @@ static void measure(kiln_cell_done *done)
     struct rusage children;
     getrusage(RUSAGE_SELF, &self);
     getrusage(RUSAGE_CHILDREN, &children);
-    uint64_t now = microseconds(&self) + microseconds(&children);
+    uint64_t now = kiln_usage_cpu_us(&self) + kiln_usage_cpu_us(&children);
     done->cpu_us = now > before ? now - before : 0;
     done->max_rss_bytes = (uint64_t)self.ru_maxrss * 1024;
     before = now;

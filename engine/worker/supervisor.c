@@ -5,6 +5,7 @@
  * dumpable, and kiln_sandbox_lock closes its descriptors in each child. */
 #include "worker/program.h"
 #include "worker/supervisor-t.h"
+#include "worker/usage.h"
 #include "worker/zygote.h"
 
 #include "base/cleanup.h"
@@ -154,7 +155,7 @@ static void start_worker(supervisor *self, const kiln_control_run *run,
     pid_t pid = kiln_zygote_ask(self->context->zygote, &request, &self->main_life, &pidfd,
                                 &self->error);
     self->main_pid = pid > 0 ? pid : 0;
-    if (pid > 0) { /* if the engine is gone, that is seen on the socket */
+    if (pid > 0 && self->cgroup_count == 0) { /* the engine counts by itself */
         kiln_control_send(self->control, KILN_CONTROL_BORN, 0, NULL, 0, &pidfd, 1, 0);
     }
 }
@@ -220,11 +221,6 @@ static int adjust(const supervisor *self, const kiln_control_message *message)
                              strlen(err.text), NULL, 0, 0);
 }
 
-static uint64_t microseconds(const struct timeval *time)
-{
-    return (uint64_t)time->tv_sec * 1000000 + (uint64_t)time->tv_usec;
-}
-
 static int report(supervisor *self)
 {
     struct {
@@ -286,8 +282,7 @@ static int reap(supervisor *self)
             bool waits = pid == 0 && !self->running && self->nursling.pid > 0;
             return self->main_pid != 0 || waits ? -1 : end_all(self, pid == 0);
         }
-        account(self, microseconds(&usage.ru_utime) + microseconds(&usage.ru_stime),
-                (uint64_t)usage.ru_maxrss * 1024);
+        account(self, kiln_usage_cpu_us(&usage), kiln_usage_max_rss_bytes(&usage));
         if (pid == self->main_pid) {
             self->main_pid = 0;
             self->exit.status = status;

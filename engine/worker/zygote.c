@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "worker/program.h"
+#include "worker/usage.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -239,11 +240,6 @@ static int fork_worker(zygote *self, kiln_control_message *message)
     return 0;
 }
 
-static uint64_t microseconds(const struct timeval *time)
-{
-    return (uint64_t)time->tv_sec * 1000000 + (uint64_t)time->tv_usec;
-}
-
 /* Also of those that nobody asks about: their pid namespace cannot end before. */
 static void reap(zygote *self)
 {
@@ -256,8 +252,8 @@ static void reap(zygote *self)
     while ((pid = wait4(-1, &status, WNOHANG | __WALL, &usage)) > 0) {
         kiln_worker_end end = {
             .status = status,
-            .cpu_us = microseconds(&usage.ru_utime) + microseconds(&usage.ru_stime),
-            .max_rss_bytes = (uint64_t)usage.ru_maxrss * 1024,
+            .cpu_us = kiln_usage_cpu_us(&usage),
+            .max_rss_bytes = kiln_usage_max_rss_bytes(&usage),
         };
         size_t i = 0;
         while (i < self->count && self->births[i].pid != pid) {
