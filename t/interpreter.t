@@ -158,6 +158,15 @@ local function random()
     "import random, tempfile; print(random.random(), tempfile.mktemp())")).stdout
 end
 tap.isnt(random(), random(), "random numbers and temporary names differ between sessions")
+local own_fork = run("--set", "backend interpreter.preload=random logging", "-c", [[
+import os, random
+theirs, ours = os.pipe()
+if os.fork() == 0:
+    os.write(ours, repr(random.random()).encode())
+    os._exit(0)
+os.wait()
+print(os.read(theirs, 99).decode() != repr(random.random()))]])
+tap.is(own_fork.stdout, "True\n", "what a preloaded module does at a fork is done at the code's own")
 
 r, process = run("--set", "backend interpreter.preload=nosuch_module", "-c", "1")
 tap.is(r.status, "ok", "an absent module in preload is not fatal")

@@ -522,8 +522,7 @@ def _main():
         sys.modules["__main__"] = type(sys)("__main__")  # the code's; boot.py's goes
         session = _load(channel)
         session.preload()
-        session.start({os.fsencode(name): os.fsencode(value)
-                       for name, value in os.environ.items()})
+        session.start()
     except BaseException as error:
         frames.send(FAILED, ("the session could not be started: %s: %s"
                              % (type(error).__name__, error)).encode("utf-8", "replace")[:4000])

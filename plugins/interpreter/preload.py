@@ -2,14 +2,25 @@
 own. `session` is session.py."""
 import os
 import sys
+from _thread import get_native_id as _native_id
+
+channel = session.channel
 
 _MATPLOTLIB_FOLDER = "/tmp/matplotlib"  # exists in sessions only
+_TWISTER = 4 * 624  # bytes of a Mersenne twister's state
+_USED_UP = (624).to_bytes(4, sys.byteorder)  # so many of its words: it makes new ones
+
+_hooks = []  # os.register_at_fork calls that were made while preloading
+_seed = None
+# For start(), of what no code has touched yet:
+_seed_random = None  # the function of C below random.seed
+_twister = None  # the memory of numpy.random's state and of how much of it is used up
+_main_thread = None
 
 
-def preload(names, hooks):
-    """Imports modules. at-fork hooks are noted in `hooks` and not registered: they
-    would run in each worker's start and cost 8 ms of page faults; after_fork does
-    what matters of them."""
+def preload(names):
+    """Imports modules. at-fork hooks do not run in a worker's start, where they would
+    cost 8 ms of page faults; start does what matters of them."""
     os.environ.setdefault("MPLBACKEND", "agg")
     # Threads do not survive a fork: what starts them at import must not.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
@@ -18,7 +29,7 @@ def preload(names, hooks):
     # it gets the name of one that each session makes.
     os.environ["MPLCONFIGDIR"] = _MATPLOTLIB_FOLDER
     real_register = os.register_at_fork
-    os.register_at_fork = lambda **functions: hooks.append(functions)
+    os.register_at_fork = lambda **functions: _hooks.append(functions)
     tempfile = __import__("tempfile")
     real_mkdtemp = tempfile.mkdtemp
 
@@ -56,9 +67,9 @@ def _import(name):
             text = "module not found: %s" % name
         else:
             text = "module %s: %s" % (name, error)
-        session.channel.log(session.LOG_WARNING, "[backend interpreter] preload: " + text)
+        channel.log(session.LOG_WARNING, "[backend interpreter] preload: " + text)
     except BaseException as error:
-        session.channel.log(
+        channel.log(
             session.LOG_WARNING,
             "[backend interpreter] preload: module %s: %s: %s"
             % (name, type(error).__name__, error))
@@ -72,17 +83,69 @@ def _end_threads():
         if thread is not threading.main_thread():
             thread.join(2)
             if thread.is_alive():
-                session.channel.log(
+                channel.log(
                     session.LOG_WARNING,
                     "[backend interpreter] preload: thread %s does not end; sessions are "
                     "forked without it" % thread.name)
+
+
+def _find_twister(random):
+    """None where numpy keeps its state otherwise than we know."""
+    try:
+        ctypes = __import__("ctypes")
+        kind, words, used, has_gauss, _ = random.get_state()
+        address = random.mtrand._rand._bit_generator.ctypes.state_address
+        state = memoryview((ctypes.c_ubyte * (_TWISTER + 4)).from_address(address)).cast("B")
+        known = words.tobytes() + int(used).to_bytes(4, sys.byteorder)
+        return state if kind == "MT19937" and not has_gauss and state == known else None
+    except Exception:
+        return None
+
+
+def settle():
+    """In the zygote, when all is there. What start() uses is looked up here: a page that a
+    worker writes to, if only to count a reference, is copied, which takes 4 us."""
+    global _seed, _seed_random, _twister, _main_thread
+    loaded = sys.modules.get
+    if _hooks:
+        os.register_at_fork(before=_register_hooks)
+    if loaded("threading"):
+        _main_thread = loaded("threading").main_thread()
+    if loaded("tempfile"):
+        _forget_names(loaded("tempfile"))
+    if loaded("matplotlib"):
+        os.environ.setdefault("MPLCONFIGDIR", _MATPLOTLIB_FOLDER)
+    if channel.option("seed"):
+        _seed = int(channel.option("seed"))
+        return
+    if loaded("random") and loaded("random")._inst.gauss_next is None:
+        _seed_random = super(loaded("random").Random, loaded("random")._inst).seed
+    if loaded("numpy.random"):
+        _twister = _find_twister(loaded("numpy.random"))
+
+
+def _register_hooks():
+    """When the code itself forks: from then on the hooks run as anywhere else."""
+    hooks = _hooks[:]
+    del _hooks[:]
+    for functions in hooks:
+        os.register_at_fork(**functions)
+    for functions in reversed(hooks):
+        if functions.get("before"):
+            functions["before"]()
+
+
+def _forget_names(tempfile):
+    """They are keyed by the process id, which is the same in each session's namespace."""
+    tempfile._name_sequence = None
+    tempfile.tempdir = None
 
 
 def _reseed(random, seed):
     """numpy's seed(None) does the same by way of a SeedSequence, which writes to a hundred
     pages more."""
     if seed is None:
-        words = memoryview(os.urandom(4 * 624)).cast("I").tolist()
+        words = memoryview(os.urandom(_TWISTER)).cast("I").tolist()
         try:
             random.set_state(("MT19937", words, 624, 0, 0.0))
             return
@@ -91,36 +154,37 @@ def _reseed(random, seed):
     random.seed(seed)
 
 
-def after_fork(hooks):
-    """In a worker: nothing random may be shared with its siblings, unless it has to."""
+def start():
+    """In a fresh worker: nothing random may be shared with its siblings, unless it has to."""
     loaded = sys.modules.get
-    seed = session.channel.option("seed")
-    seed = int(seed) if seed else None
-    if seed is not None:
+    if _seed is not None:
         __import__("random")  # or the code's own import would take it from the kernel
-    if loaded("random"):
-        loaded("random").seed(seed)
-    if loaded("numpy.random"):
-        _reseed(loaded("numpy.random"), seed)
-    if loaded("tempfile"):
-        # Keyed by the process id, which is the same in each session's namespace.
-        loaded("tempfile")._name_sequence = None
-        loaded("tempfile").tempdir = None
+    if _seed_random is not None:
+        _seed_random()
+    elif loaded("random"):
+        loaded("random").seed(_seed)
+    if _twister is not None:
+        _twister[:] = os.urandom(_TWISTER) + _USED_UP
+    elif loaded("numpy.random"):
+        _reseed(loaded("numpy.random"), _seed)
+    if _main_thread is not None:
+        _main_thread._native_id = _native_id()
     if loaded("multiprocessing.process"):
-        process = loaded("multiprocessing.process")
-        process._current_process.authkey = os.urandom(32)
-    if loaded("threading"):
-        main = loaded("threading").main_thread()
-        if hasattr(main, "_set_native_id"):
-            main._set_native_id()
+        loaded("multiprocessing.process")._current_process.authkey = os.urandom(32)
     if loaded("matplotlib"):
-        os.environ.setdefault("MPLCONFIGDIR", _MATPLOTLIB_FOLDER)
         try:
             os.mkdir(_MATPLOTLIB_FOLDER)
         except OSError:
             pass  # only its caches want it
-    # The code's own forks run the hooks as anywhere else.
-    for functions in hooks:
-        os.register_at_fork(**functions)
-    if hooks:
-        del hooks[:]
+
+
+def renew():
+    """The same in a worker that has run code: it may have changed all that start() knows."""
+    global _seed_random, _twister, _main_thread
+    loaded = sys.modules.get
+    _seed_random = _twister = _main_thread = None
+    start()
+    if loaded("tempfile"):
+        _forget_names(loaded("tempfile"))
+    if loaded("threading"):
+        loaded("threading").main_thread()._native_id = _native_id()

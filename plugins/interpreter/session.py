@@ -483,14 +483,14 @@ def forget():
     for name in ("last_type", "last_value", "last_traceback"):
         sys.__dict__.pop(name, None)
     sys.argv = [""]
-    part("preload").after_fork([])
+    part("preload").renew()
     gc = __import__("gc")
     gc.collect()
     gc.freeze()
 
 
 _before_rehearsal = None
-_hooks = []  # os.register_at_fork calls that were made while preloading
+_preloaded = None  # preload.py, where a worker has something to do in it
 
 
 def preload():
@@ -508,10 +508,27 @@ def preload():
     names = (channel.option("preload") or "").replace(",", " ").split()
     gc = __import__("gc")
     if names:
-        part("preload").preload(names, _hooks)
+        part("preload").preload(names)
         gc.collect()
+    _settle()
     # Or a session's first gc.collect() would copy every page of what is shared.
     gc.freeze()
+
+
+def _settle():
+    """What is the same in every session: what is written here, a worker need not copy."""
+    global _preloaded
+    os.environ.setdefault("MPLBACKEND", "agg")  # for programs that the code starts
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    sys.path.insert(0, "")
+    _main._dh = [""]
+    _restore_streams(None)
+    sys.argv = [""]
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    _keep_reserve()
+    if "preload" in _parts or "random" in _sys_modules or channel.option("seed"):
+        _preloaded = part("preload")
+        _preloaded.settle()
 
 
 class _Offer:
@@ -538,7 +555,7 @@ def branched():
     """In a fork of a worker, between two cells: nothing random goes on as it does there."""
     global _owner
     _owner = os.getpid()
-    part("preload").after_fork(())
+    part("preload").renew()
 
 
 def touch():
@@ -556,20 +573,11 @@ def touch():
     globals()["_count"] = count
 
 
-def start(variables):
+def start():
     """In a fresh worker, after the fork."""
     global _owner
     _owner = os.getpid()
-    os.environ._data.clear()
-    os.environ._data.update(variables)
-    os.environ.setdefault("MPLBACKEND", "agg")  # for programs that the code starts
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    sys.path.insert(0, os.getcwd())
-    _keep_reserve()
-    _main._dh = [os.getcwd()]
-    _restore_streams(None)
-    sys.argv = [""]
-    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-    if _hooks or "random" in _sys_modules or channel.option("seed"):
-        part("preload").after_fork(_hooks)
+    sys.path[0] = _main._dh[0] = os.getcwd()
+    if _preloaded is not None:
+        _preloaded.start()
     channel.arm(False)

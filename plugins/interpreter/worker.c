@@ -164,24 +164,6 @@ static int preload(const kiln_worker_host *worker_host, const char **error)
     return 0;
 }
 
-/* The environment that the engine gave this process, as {name: value}. */
-static PyObject *environment(void)
-{
-    PyObject *dict = PyDict_New();
-    for (char **entry = environ; dict && entry && *entry; entry++) {
-        const char *equals = strchr(*entry, '=');
-        if (!equals)
-            continue;
-        PyObject *name = PyBytes_FromStringAndSize(*entry, equals - *entry);
-        PyObject *value = PyBytes_FromString(equals + 1);
-        if (!name || !value || PyDict_SetItem(dict, name, value) < 0)
-            Py_CLEAR(dict);
-        Py_XDECREF(name);
-        Py_XDECREF(value);
-    }
-    return dict;
-}
-
 static int start(void)
 {
     /* As python3 does: a reader that left, and a file above its limit, are exceptions, not
@@ -191,9 +173,7 @@ static int start(void)
     PyOS_AfterFork_Child();
     kiln_memory_forked();
     kiln_channel_start();
-    PyObject *variables = environment();
-    PyObject *done = variables ? PyObject_CallOneArg(run_start, variables) : NULL;
-    Py_XDECREF(variables);
+    PyObject *done = PyObject_CallNoArgs(run_start);
     if (!done) {
         log_exception("start");
         return -1;
