@@ -246,13 +246,8 @@ bool kiln_processes_counted_apart(const kiln_sandbox_policy *policy)
             (major > 5 || (major == 5 && minor >= 14)));
 }
 
-static bool network_entered; /* one that was made ahead */
-
 int kiln_network_make_private(kiln_error *err)
 {
-    if (network_entered) {
-        return 0;
-    }
     if (unshare(CLONE_NEWNET) < 0) {
         return kiln_error_errno(err, errno, "network namespace: unshare");
     }
@@ -268,29 +263,6 @@ int kiln_network_make_private(kiln_error *err)
     if (ioctl(fd, SIOCSIFFLAGS, &request) < 0) {
         return kiln_error_errno(err, errno, "network namespace: bringing lo up");
     }
-    return 0;
-}
-
-int kiln_sandbox_network_ahead(int own, kiln_error *err)
-{
-    int rc = kiln_network_make_private(err);
-    auto_close int made = rc < 0 ? -1 : open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-    if (rc == 0 && made < 0) {
-        rc = kiln_error_errno(err, errno, "network namespace: opening it");
-    }
-    if (setns(own, CLONE_NEWNET) < 0) {
-        return kiln_error_errno(err, ENOTRECOVERABLE, "network namespace: the way back");
-    }
-    return rc < 0 ? rc : kiln_steal_fd(&made);
-}
-
-int kiln_sandbox_network_enter(int *network, kiln_error *err)
-{
-    auto_close int fd = kiln_steal_fd(network);
-    if (setns(fd, CLONE_NEWNET) < 0) {
-        return kiln_error_errno(err, errno, "network namespace: entering");
-    }
-    network_entered = true;
     return 0;
 }
 

@@ -4,9 +4,10 @@
  *   spawner     kiln_sandbox_enter_root   once: user, pid, mount, net, ipc, uts
  *                                         namespaces, pivot_root onto the
  *                                         read-only root
- *   supervisor  kiln_sandbox_enter_session  once a session: its own mount, pid
- *                                         (by the fork), ipc, uts, cgroup
- *                                         namespaces; the session's tmpfs
+ *   supervisor  kiln_sandbox_prepare_session  once a session: its own mount, pid
+ *                                         (by the fork), ipc and network
+ *                                         namespaces; /proc
+ *               kiln_sandbox_enter_session  the session's tmpfs, users
  *   worker      kiln_sandbox_lock         last, irrevocable: cgroup, rlimits,
  *                                         descriptors, uid, capabilities,
  *                                         no_new_privs, Landlock, seccomp
@@ -105,23 +106,18 @@ int kiln_sandbox_seccomp_prepare(kiln_error *err);
 uint32_t kiln_sandbox_session_max(const kiln_sandbox_policy *policy);
 /* Whether sessions of one zygote must not share its empty network namespace:
  * abstract Unix sockets live in it, and only Landlock's scopes (ABI 6, Linux 6.12)
- * keep them apart. enter_session obeys it, whatever the policy says. */
+ * keep them apart. prepare_session obeys it, whatever the policy says. */
 bool kiln_sandbox_needs_private_network(const kiln_sandbox_policy *policy);
 /* The uid (and gid) inside, of session `index`; -ERANGE: the range is too small. */
 int kiln_sandbox_session_uid(const kiln_sandbox_policy *policy, uint32_t index, uid_t *uid,
                              kiln_error *err);
 
-/* Spawner, while nothing is asked of it: the network of the next session, which takes longer
- * than all else that it needs. The caller's own stays what it is; `own` is a descriptor of
- * that. The new one's descriptor, to be handed to one session only; or -errno, and where the
- * way back failed (-ENOTRECOVERABLE) the caller must end. */
-int kiln_sandbox_network_ahead(int own, kiln_error *err);
-/* Supervisor, before kiln_sandbox_enter_session: takes such a one, and closes it. */
-int kiln_sandbox_network_enter(int *network, kiln_error *err);
-
-/* Supervisor, pid 1 of the session's pid namespace. Mounts /proc and the tmpfs with
- * work, code, tmp and shm; *root_fd is an O_PATH|O_DIRECTORY descriptor of the
- * tmpfs (work/ and code/ are in it), for the engine. */
+/* Supervisor, pid 1 of the session's pid namespace, first: what no two sessions differ in,
+ * their other namespaces and /proc. It need not know its session yet. */
+int kiln_sandbox_prepare_session(const kiln_sandbox_policy *policy, bool nested,
+                                 kiln_error *err);
+/* Supervisor, then: mounts the tmpfs with work, code, tmp and shm; *root_fd is an
+ * O_PATH|O_DIRECTORY descriptor of it (work/ and code/ are in it), for the engine. */
 int kiln_sandbox_enter_session(const kiln_sandbox_policy *policy,
                                const kiln_sandbox_session *session, int *root_fd,
                                kiln_error *err);

@@ -256,6 +256,24 @@ int kiln_join_keyring(kiln_error *err)
                : 0;
 }
 
+int kiln_sandbox_prepare_session(const kiln_sandbox_policy *policy, bool nested,
+                                 kiln_error *err)
+{
+    /* Not uts: no session can set a host name, so one is enough for all. */
+    if (unshare(CLONE_NEWNS | CLONE_NEWIPC) < 0) {
+        return kiln_error_errno(err, errno, "session: unshare");
+    }
+    if (!nested && kiln_sandbox_needs_private_network(policy) &&
+        kiln_network_make_private(err) < 0) {
+        return kiln_error_wrap(err, "session");
+    }
+    int rc = make_proc(err);
+    if (rc == 0) {
+        begin_pids_anywhere();
+    }
+    return rc;
+}
+
 int kiln_sandbox_enter_session(const kiln_sandbox_policy *policy,
                                const kiln_sandbox_session *session, int *root_fd,
                                kiln_error *err)
@@ -265,23 +283,9 @@ int kiln_sandbox_enter_session(const kiln_sandbox_policy *policy,
     if (rc < 0) {
         return rc;
     }
-    /* Not uts: no session can set a host name, so one is enough for all. */
-    if (unshare(CLONE_NEWNS | CLONE_NEWIPC) < 0) {
-        return kiln_error_errno(err, errno, "session: unshare");
-    }
-    if (!session->nested && kiln_sandbox_needs_private_network(policy)) {
-        rc = kiln_network_make_private(err);
-        if (rc < 0) {
-            return kiln_error_wrap(err, "session");
-        }
-    }
     mode_t mask = umask(022);
     auto_close int shared = -1;
     rc = make_file_system(policy, session, uid, &shared, err);
-    if (rc == 0) {
-        rc = make_proc(err);
-        begin_pids_anywhere();
-    }
     umask(mask);
     if (rc == 0 && !session->nested && kiln_session_has_own_users(policy, session)) {
         rc = enter_own_user_namespace(err);

@@ -78,90 +78,93 @@ static int confine(kiln_zygote_context *context, kiln_error *err)
     return 0;
 }
 
-typedef struct spares {
-    int own_pidfd, own_network; /* ways back */
-    int network;                /* made ahead for the next session, or negative */
-} spares;
+typedef struct spawner {
+    const kiln_zygote_context *context;
+    int own_pidfd; /* the way back */
+    int spare;     /* where a supervisor that was made ahead waits for its session; or -1 */
+} spawner;
 
-static void refuse_session(int control, const kiln_error *err)
+/* Forks a supervisor into a pid namespace of its own. libc's fork, since a bare clone would
+ * leave glibc's idea of the thread id behind; 7 us for the detour. -ENOTRECOVERABLE: this
+ * process must end. */
+static int fork_supervisor(spawner *self, kiln_error *err)
 {
-    kiln_control_send(control, KILN_CONTROL_FAILED, 0, err->text, strlen(err->text), NULL, 0,
-                      MSG_DONTWAIT);
-}
-
-/* Forks the supervisor into a pid namespace of its own. libc's fork, since a bare
- * clone would leave glibc's idea of the thread id behind; 7 us for the detour. */
-static int fork_supervisor(const kiln_zygote_context *context, spares *self,
-                           kiln_control_message *message)
-{
-    kiln_sandbox_session session;
-    kiln_error err = KILN_ERROR_INIT;
-    auto_close int network = kiln_steal_fd(&self->network); /* for this session alone */
-    memcpy(&session, message->payload, sizeof(session));
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        return kiln_error_errno(err, errno, "sandbox: socketpair");
+    }
+    auto_close int ours = pair[0];
+    auto_close int theirs = pair[1];
     if (unshare(CLONE_NEWPID) < 0) {
-        kiln_error_errno(&err, errno, "sandbox: a new pid namespace");
-    } else {
-        pid_t pid = fork();
-        if (pid == 0) {
-            close(KILN_CONTROL_FD);
-            close(self->own_pidfd);
-            close(self->own_network);
-            int control = kiln_steal_fd(&message->fds[0]);
-            if (network >= 0 && kiln_sandbox_network_enter(&network, &err) < 0) {
-                refuse_session(control, &err);
-                _exit(1);
-            }
-            _exit(kiln_supervisor_main(context, &session, control, message->fds + 1,
-                                       message->fd_count - 1));
-        }
-        if (pid < 0) {
-            kiln_error_errno(&err, errno, "sandbox: fork");
-        }
-        if (setns(self->own_pidfd, CLONE_NEWPID) < 0) {
-            /* Nothing that is forked from here on would be where it belongs. */
-            return kiln_error_errno(&err, errno, "spawner: return to the own pid namespace");
-        }
+        return kiln_error_errno(err, errno, "sandbox: a new pid namespace");
     }
-    if (err.code != 0) {
-        refuse_session(message->fds[0], &err);
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(KILN_CONTROL_FD);
+        close(self->own_pidfd);
+        close(ours);
+        _exit(kiln_supervisor_main(self->context, kiln_steal_fd(&theirs)));
     }
+    int failure = errno;
+    if (setns(self->own_pidfd, CLONE_NEWPID) < 0) {
+        /* Nothing that is forked from here on would be where it belongs. */
+        return kiln_error_errno(err, ENOTRECOVERABLE, "the way back to the own pid namespace");
+    }
+    if (pid < 0) {
+        return kiln_error_errno(err, failure, "sandbox: fork");
+    }
+    self->spare = kiln_steal_fd(&ours);
     return 0;
 }
 
-/* Makes what the next session will need, while nobody waits. It can do without. */
-static int prepare(const kiln_zygote_context *context, spares *self)
+/* The session is its supervisor's from here on. */
+static int open_session(spawner *self, const kiln_control_message *message)
 {
     kiln_error err = KILN_ERROR_INIT;
-    if (self->network >= 0 || !kiln_sandbox_needs_private_network(&context->policy)) {
-        return 0;
+    int rc = -EPIPE;
+    for (int i = 0; rc == -EPIPE && i < 2; i++) { /* the spare one may have died */
+        rc = self->spare < 0 ? fork_supervisor(self, &err) : 0;
+        if (rc == 0) {
+            auto_close int orders = kiln_steal_fd(&self->spare);
+            rc = kiln_control_send(orders, KILN_CONTROL_OPEN, 0, message->payload,
+                                   message->length, message->fds, message->fd_count, 0);
+        }
     }
-    self->network = kiln_sandbox_network_ahead(self->own_network, &err);
-    return self->network == -ENOTRECOVERABLE ? self->network : 0;
+    if (rc < 0) {
+        if (err.code == 0) {
+            kiln_error_errno(&err, rc, "sandbox: a new supervisor");
+        }
+        kiln_control_send(message->fds[0], KILN_CONTROL_FAILED, 0, err.text, strlen(err.text),
+                          NULL, 0, MSG_DONTWAIT);
+    }
+    return rc == -ENOTRECOVERABLE ? rc : 0;
 }
 
-/* Returns when there is something to receive; -EPIPE: the zygote has died, or says what it
- * should not: it has nothing to say any more. */
-static int await(const kiln_zygote_context *context)
+/* Makes the next supervisor while nobody waits for one: its network takes longer than all
+ * else. What fails here is told when there is a session. */
+static int prepare(spawner *self)
 {
+    kiln_error err = KILN_ERROR_INIT;
+    return fork_supervisor(self, &err) == -ENOTRECOVERABLE ? err.code : 0;
+}
+
+/* 1: there is something to receive; 0: not for a while; -EPIPE: the zygote has died, or says
+ * what it should not: it has nothing to say any more. */
+static int await(const spawner *self)
+{
+    enum { PAUSE_MS = 1 }; /* a session that starts has the processors for itself */
     struct pollfd fds[] = {{.fd = KILN_CONTROL_FD, .events = POLLIN},
-                           {.fd = context->zygote, .events = POLLIN}};
+                           {.fd = self->context->zygote, .events = POLLIN}};
     int rc;
     do {
-        rc = poll(fds, 2, -1);
+        rc = poll(fds, 2, self->spare < 0 ? PAUSE_MS : -1);
     } while (rc < 0 && errno == EINTR);
-    return rc < 0 ? -errno : fds[1].revents != 0 ? -EPIPE : 0;
+    return rc < 0 ? -errno : fds[1].revents != 0 ? -EPIPE : rc;
 }
 
-static int serve(const kiln_zygote_context *context)
+static int serve(spawner *self)
 {
     static kiln_control_message message;
-    auto_close int own_pidfd = pidfd_open(getpid(), 0);
-    auto_close int own_network = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-    spares self = {.own_pidfd = own_pidfd, .own_network = own_network, .network = -1};
-    if (own_pidfd < 0 || own_network < 0) {
-        kiln_log(KILN_LOG_ERROR, "spawner", "own namespaces: %s", strerror(errno));
-        return 1;
-    }
     signal(SIGCHLD, SIG_IGN); /* the kernel reaps supervisors */
     for (;;) {
         int rc = kiln_control_receive(KILN_CONTROL_FD, MSG_DONTWAIT, &message);
@@ -169,12 +172,11 @@ static int serve(const kiln_zygote_context *context)
             return 0; /* the engine is gone, or needs us no more */
         }
         if (rc == -EAGAIN) {
-            rc = prepare(context, &self);
-            rc = rc < 0 ? rc : await(context);
+            rc = await(self);
+            rc = rc == 0 ? prepare(self) : rc;
         } else if (rc > 0) {
-            rc = message.type == KILN_CONTROL_OPEN && message.fd_count >= 1 &&
-                         message.length == sizeof(kiln_sandbox_session)
-                     ? fork_supervisor(context, &self, &message)
+            rc = message.type == KILN_CONTROL_OPEN && message.fd_count >= 1
+                     ? open_session(self, &message)
                      : -EPROTO;
             kiln_control_clear(&message);
         }
@@ -199,8 +201,9 @@ static int refuse(const kiln_error *err)
 }
 
 /* The engine gets our pidfd before anything can hang. */
-static int start(kiln_zygote_context *context, char **options, kiln_error *err)
+static int start(spawner *self, kiln_zygote_context *context, char **options, kiln_error *err)
 {
+    pid_t zygote = 0;
     prctl(PR_SET_NAME, "kiln-spawner");
     auto_close int pidfd = pidfd_open(getpid(), 0);
     if (pidfd < 0) {
@@ -211,9 +214,18 @@ static int start(kiln_zygote_context *context, char **options, kiln_error *err)
         return kiln_error_errno(err, rc, "spawner: control");
     }
     if (context->worker != NULL) {
-        context->zygote = kiln_zygote_fork(context, options, err);
+        context->zygote = kiln_zygote_fork(context, options, &zygote, err);
         if (context->zygote < 0) {
             return err->code;
+        }
+    }
+    self->own_pidfd = kiln_steal_fd(&pidfd);
+    if (context->worker != NULL) {
+        rc = prepare(self); /* while it loads */
+        rc = rc < 0 ? kiln_error_errno(err, rc, "spawner") : 0;
+        rc = rc < 0 ? rc : kiln_zygote_await(context->zygote, zygote, err);
+        if (rc < 0) {
+            return rc;
         }
     }
     rc = kiln_control_send(KILN_CONTROL_FD, KILN_CONTROL_READY, 0, NULL, 0, NULL, 0, 0);
@@ -242,8 +254,9 @@ static int run(const kiln_worker *(*load)(const char *, kiln_error *), const cha
         return rc;
     }
     sigprocmask(SIG_SETMASK, NULL, &context.mask);
-    rc = start(&context, options, err);
-    return rc < 0 ? rc : serve(&context);
+    spawner self = {.context = &context, .own_pidfd = -1, .spare = -1};
+    rc = start(&self, &context, options, err);
+    return rc < 0 ? rc : serve(&self);
 }
 
 int kiln_spawner_run(const kiln_worker *(*load)(const char *plugin, kiln_error *err),

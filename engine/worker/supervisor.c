@@ -349,8 +349,9 @@ static int enter(supervisor *self, kiln_error *err)
     int count = 2;
     sigset_t all;
     sigset_t child;
-    int rc =
-        kiln_sandbox_enter_session(&self->context->policy, self->session, &self->root_fd, err);
+    const kiln_sandbox_policy *policy = &self->context->policy;
+    int rc = self->session->nested ? kiln_sandbox_prepare_session(policy, true, err) : 0;
+    rc = rc < 0 ? rc : kiln_sandbox_enter_session(policy, self->session, &self->root_fd, err);
     if (rc < 0) {
         return rc;
     }
@@ -371,7 +372,7 @@ static int enter(supervisor *self, kiln_error *err)
     if (self->session->nested) {
         rc = kiln_sandbox_nested_spaces(fds + count, err);
         count += KILN_BRANCH_SPACES;
-    } else if (self->context->policy.network == KILN_NETWORK_PROXY) {
+    } else if (policy->network == KILN_NETWORK_PROXY) {
         rc = kiln_sandbox_listen(fds + count++, err);
     }
     if (rc == 0) {
@@ -437,9 +438,17 @@ static bool handle(supervisor *self, const struct pollfd *fds, nfds_t count)
     return true;
 }
 
-int kiln_supervisor_main(const kiln_zygote_context *context,
-                         const kiln_sandbox_session *session, int control,
-                         const int *cgroup_fds, int cgroup_count)
+static int refuse(int control, kiln_error *err)
+{
+    kiln_error_wrap(err, "sandbox");
+    kiln_control_send(control, KILN_CONTROL_FAILED, 0, err->text, strlen(err->text), NULL, 0,
+                      0);
+    return 1;
+}
+
+int kiln_supervisor_serve(const kiln_zygote_context *context,
+                          const kiln_sandbox_session *session, int control,
+                          const int *cgroup_fds, int cgroup_count)
 {
     supervisor self = {
         .context = context,
@@ -458,10 +467,7 @@ int kiln_supervisor_main(const kiln_zygote_context *context,
     kiln_error err = KILN_ERROR_INIT;
     prctl(PR_SET_NAME, "kiln-init");
     if (enter(&self, &err) < 0) {
-        kiln_error_wrap(&err, "sandbox");
-        kiln_control_send(control, KILN_CONTROL_FAILED, 0, err.text, strlen(err.text), NULL, 0,
-                          0);
-        return 1;
+        return refuse(control, &err);
     }
     int timeout = -1;
     for (;;) {
@@ -481,4 +487,24 @@ int kiln_supervisor_main(const kiln_zygote_context *context,
             return 0;
         }
     }
+}
+
+int kiln_supervisor_main(const kiln_zygote_context *context, int orders)
+{
+    static kiln_control_message message; /* the cgroups stay in it */
+    kiln_sandbox_session session;
+    kiln_error err = KILN_ERROR_INIT;
+    prctl(PR_SET_NAME, "kiln-spare");
+    int rc = kiln_sandbox_prepare_session(&context->policy, false, &err);
+    int got = kiln_control_receive(orders, 0, &message);
+    close(orders);
+    if (got <= 0 || message.type != KILN_CONTROL_OPEN || message.fd_count < 1 ||
+        message.length != sizeof(session)) {
+        return got == 0 ? 0 : 1;
+    }
+    memcpy(&session, message.payload, sizeof(session));
+    int control = kiln_steal_fd(&message.fds[0]);
+    return rc < 0 ? refuse(control, &err)
+                  : kiln_supervisor_serve(context, &session, control, message.fds + 1,
+                                          message.fd_count - 1);
 }

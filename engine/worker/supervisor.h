@@ -26,12 +26,16 @@ typedef struct kiln_zygote_context {
 int kiln_spawner_run(const kiln_worker *(*load)(const char *plugin, kiln_error *err),
                      const char *plugin);
 
-/* Serves one session as pid 1 of a new pid namespace until the engine closes its end
- * of `control`. Owns control and the open files of cgroups in cgroup_fds. Returns
- * the exit status of the process; the kernel then kills what is left. */
-int kiln_supervisor_main(const kiln_zygote_context *context,
-                         const kiln_sandbox_session *session, int control,
-                         const int *cgroup_fds, int cgroup_count);
+/* As pid 1 of a new pid namespace: makes what no two sessions differ in, takes its session
+ * from `orders`, which it owns (the engine's OPEN), and serves that. Returns as
+ * kiln_supervisor_serve does. */
+int kiln_supervisor_main(const kiln_zygote_context *context, int orders);
+/* The same, of a session that is known: until the engine closes its end of `control`. Owns
+ * control and the open files of cgroups in cgroup_fds. Returns the exit status of the
+ * process; the kernel then kills what is left. */
+int kiln_supervisor_serve(const kiln_zygote_context *context,
+                          const kiln_sandbox_session *session, int control,
+                          const int *cgroup_fds, int cgroup_count);
 
 /* Serves cells from the frame socket; in the worker process, confined. Returns the
  * exit status of the process. */

@@ -366,9 +366,9 @@ static int tell_death(pid_t pid, kiln_error *err)
                                 WEXITSTATUS(status));
 }
 
-int kiln_zygote_fork(const kiln_zygote_context *context, char **its_options, kiln_error *err)
+int kiln_zygote_fork(const kiln_zygote_context *context, char **its_options, pid_t *pid,
+                     kiln_error *err)
 {
-    static kiln_control_message message;
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
         return kiln_error_errno(err, errno, "zygote: socketpair");
@@ -376,16 +376,18 @@ int kiln_zygote_fork(const kiln_zygote_context *context, char **its_options, kil
     auto_close int ours = pair[0];
     auto_close int theirs = pair[1];
     options = its_options;
-    pid_t pid = fork();
-    if (pid == 0) {
+    *pid = fork();
+    if (*pid == 0) {
         close(ours);
         _exit(zygote_main(context, theirs));
     }
-    if (pid < 0) {
-        return kiln_error_errno(err, errno, "zygote: fork");
-    }
-    close(kiln_steal_fd(&theirs));
-    int got = kiln_control_receive(ours, 0, &message);
+    return *pid < 0 ? kiln_error_errno(err, errno, "zygote: fork") : kiln_steal_fd(&ours);
+}
+
+int kiln_zygote_await(int socket, pid_t pid, kiln_error *err)
+{
+    static kiln_control_message message;
+    int got = kiln_control_receive(socket, 0, &message);
     if (got == 0) {
         return tell_death(pid, err);
     }
@@ -397,7 +399,7 @@ int kiln_zygote_fork(const kiln_zygote_context *context, char **its_options, kil
         rc = kiln_error_set(err, ECANCELED, "%.*s", (int)message.length, message.payload);
     }
     kiln_control_clear(&message);
-    return rc < 0 ? rc : kiln_steal_fd(&ours);
+    return rc;
 }
 
 /* ---- the supervisor's side */

@@ -34,9 +34,11 @@ typedef struct kiln_worker_end {
 
 /* Spawner, confined: forks the zygote, which calls worker->preload with `options`
  * (NAME=VALUE, NULL at the end; they stay the caller's). Returns the socket that supervisors
- * ask through, once that is done; it hangs up when the zygote ends. Or -errno, with what
- * preload said. */
-int kiln_zygote_fork(const kiln_zygote_context *context, char **options, kiln_error *err);
+ * ask through, which hangs up when the zygote ends; or -errno. */
+int kiln_zygote_fork(const kiln_zygote_context *context, char **options, pid_t *pid,
+                     kiln_error *err);
+/* Waits until that is done. 0, or -errno with what preload said, or what ended it. */
+int kiln_zygote_await(int socket, pid_t pid, kiln_error *err);
 
 /* Supervisor: asks for a worker and waits until it is forked. Everything in the request is
  * borrowed. Returns its number in the caller's pid namespace, with *life readable once it
