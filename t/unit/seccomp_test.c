@@ -1,19 +1,24 @@
 /* The filter alone, in a child that has nothing else: each call with the errno that it
  * must answer, with arguments that would do no harm if the filter let it through. */
 #include "sandbox/sandbox.h"
+#include "sandbox/seccomp_program.h"
 #include "sandbox/steps.h"
+#include "sandbox/syscalls.h"
 
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/netlink.h>
+#include <linux/seccomp.h>
 #include <netinet/in.h>
 #include <sched.h>
+#include <seccomp.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -131,6 +136,80 @@ static void filtered(int fd, bool load)
     dprintf(fd, "END\n");
 }
 
+/* As the kernel runs it, what our filter has of it. */
+static uint32_t answer(const kiln_seccomp_program *program, const struct seccomp_data *data)
+{
+    uint32_t a = 0;
+    for (size_t at = 0; at < program->length; at++) {
+        struct sock_filter i = program->code[at];
+        bool taken = (i.code == (BPF_JMP | BPF_JEQ | BPF_K) && a == i.k) ||
+                     (i.code == (BPF_JMP | BPF_JGE | BPF_K) && a >= i.k) ||
+                     (i.code == (BPF_JMP | BPF_JSET | BPF_K) && (a & i.k) != 0);
+        if (i.code == (BPF_RET | BPF_K)) {
+            return i.k;
+        }
+        if (i.code == (BPF_LD | BPF_W | BPF_ABS)) {
+            memcpy(&a, (const char *)data + i.k, sizeof(a));
+        } else if (i.code == (BPF_JMP | BPF_JA)) {
+            at += i.k;
+        } else {
+            assert_int_equal(BPF_CLASS(i.code), BPF_JMP);
+            at += taken ? i.jt : i.jf;
+        }
+    }
+    fail_msg("the program has no end");
+    return 0;
+}
+
+static bool among(const char *const *names, int number)
+{
+    while (*names != NULL && seccomp_syscall_resolve_name(*names) != number) {
+        names++;
+    }
+    return *names != NULL;
+}
+
+static bool among_newer(int number)
+{
+    const kiln_syscall_number *newer = kiln_syscalls_newer;
+    while (newer->name != NULL && newer->number != number) {
+        newer++;
+    }
+    return newer->name != NULL;
+}
+
+/* Also what no test may call. */
+static void every_number(void **state)
+{
+    (void)state;
+    kiln_error err = KILN_ERROR_INIT;
+    kiln_seccomp_program program = {0};
+    assert_int_equal(kiln_seccomp_build(&program, &err), 0);
+    struct seccomp_data data = {.arch = seccomp_arch_native()};
+    int counts[3] = {0};
+    for (int number = 0; number < 3000; number++) {
+        data.nr = number;
+        /* By zeros nothing is said about what a call is refused for, but of a family. */
+        data.args[0] = number == SYS_socket || number == SYS_socketpair ? AF_UNIX : 0;
+        bool allowed = among(kiln_syscalls_allowed, number) || among_newer(number);
+        bool refused = among(kiln_syscalls_refused, number);
+        uint32_t expected = allowed   ? SECCOMP_RET_ALLOW
+                            : refused ? SECCOMP_RET_ERRNO | EPERM
+                                      : SECCOMP_RET_ERRNO | ENOSYS;
+        if (answer(&program, &data) != expected) {
+            fail_msg("call %d: %#x, expected %#x", number, answer(&program, &data), expected);
+        }
+        counts[allowed ? 0 : refused ? 1 : 2]++;
+    }
+    assert_true(counts[0] > 250 && counts[1] > 50 && counts[2] > 2500);
+    data.nr = -1;
+    assert_int_equal(answer(&program, &data), SECCOMP_RET_ERRNO | ENOSYS);
+    data.nr = SYS_getpid;
+    data.arch ^= 1;
+    assert_int_equal(answer(&program, &data), SECCOMP_RET_KILL_PROCESS);
+    free(program.code);
+}
+
 static void run(bool load, char *text, size_t size)
 {
     int fds[2];
@@ -245,6 +324,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(table),
+        cmocka_unit_test(every_number),
         cmocka_unit_test(table_fails_without),
 #ifdef __x86_64__
         cmocka_unit_test(foreign_i386),
