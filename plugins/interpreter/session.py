@@ -510,9 +510,21 @@ def preload():
     if names:
         part("preload").preload(names)
         gc.collect()
+        _warm()
     _settle()
     # Or a session's first gc.collect() would copy every page of what is shared.
     gc.freeze()
+
+
+def _warm():
+    """Runs cells in the zygote: what Python and the runner keep of a first one (method
+    caches, specialised code) is there in each worker, and need not be copied."""
+    global _owner, _before_rehearsal
+    _owner = os.getpid()
+    _before_rehearsal = dict(_main.__dict__)
+    for _ in range(20):
+        execute("1+1", 1)
+    forget()
 
 
 def _settle():
@@ -580,4 +592,3 @@ def start():
     sys.path[0] = _main._dh[0] = os.getcwd()
     if _preloaded is not None:
         _preloaded.start()
-    channel.arm(False)

@@ -161,6 +161,7 @@ static int preload(const kiln_worker_host *worker_host, const char **error)
         return -1;
     }
     Py_DECREF(loaded);
+    kiln_memory_settle();
     return 0;
 }
 

@@ -12,8 +12,9 @@ const char *kiln_embedded_source(const char *name, size_t *length);
  * with), or NULL: compile the source. */
 const char *kiln_embedded_bytecode(const char *name, size_t *length);
 
-/* memory.c: before Python is initialised; in a worker, after the fork. */
-void kiln_memory_prepare(void);
-void kiln_memory_forked(void);
+/* memory.c */
+void kiln_memory_prepare(void); /* before Python is initialised */
+void kiln_memory_settle(void);  /* in the zygote, when all is loaded */
+void kiln_memory_forked(void);  /* in a worker, after the fork */
 
 #endif

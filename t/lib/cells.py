@@ -79,7 +79,7 @@ runner.channel = channel
 # the runner loads by itself when it needs them.
 exec(channel.code("session"), runner.__dict__)
 runner.preload()
-runner.start({os.fsencode(name): os.fsencode(value) for name, value in os.environ.items()})
+runner.start()
 
 number = 0
 failed = 0
