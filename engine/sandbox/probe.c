@@ -75,10 +75,11 @@ static int session_in_zygote(const kiln_sandbox_policy *policy, kiln_error *err)
     }
     if (supervisor == 0) {
         kiln_sandbox_session session = {.index = 0, .disk = 1 << 20, .files = 64};
+        int fs = -1;
         int root = -1;
         kiln_error mine = KILN_ERROR_INIT;
-        if (kiln_sandbox_prepare_session(policy, false, &mine) == 0) {
-            (void)kiln_sandbox_enter_session(policy, &session, &root, &mine);
+        if (kiln_sandbox_prepare_session(policy, false, &fs, &mine) == 0) {
+            (void)kiln_sandbox_enter_session(policy, &session, &fs, &root, &mine);
         }
         _exit(write(fds[1], &mine, sizeof(mine)) == (ssize_t)sizeof(mine) ? 0 : 1);
     }

@@ -113,13 +113,14 @@ int kiln_sandbox_session_uid(const kiln_sandbox_policy *policy, uint32_t index, 
                              kiln_error *err);
 
 /* Supervisor, pid 1 of the session's pid namespace, first: what no two sessions differ in,
- * their other namespaces and /proc. It need not know its session yet. */
-int kiln_sandbox_prepare_session(const kiln_sandbox_policy *policy, bool nested,
+ * their other namespaces, /proc, and a tmpfs with work, code, tmp and shm, which *fs is. It
+ * need not know its session yet. */
+int kiln_sandbox_prepare_session(const kiln_sandbox_policy *policy, bool nested, int *fs,
                                  kiln_error *err);
-/* Supervisor, then: mounts the tmpfs with work, code, tmp and shm; *root_fd is an
+/* Supervisor, then: the tmpfs gets its size and owner, and *fs is closed; *root_fd is an
  * O_PATH|O_DIRECTORY descriptor of it (work/ and code/ are in it), for the engine. */
 int kiln_sandbox_enter_session(const kiln_sandbox_policy *policy,
-                               const kiln_sandbox_session *session, int *root_fd,
+                               const kiln_sandbox_session *session, int *fs, int *root_fd,
                                kiln_error *err);
 
 /* Supervisor, after kiln_sandbox_enter_session: another size for the session's tmpfs, as

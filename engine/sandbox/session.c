@@ -67,15 +67,6 @@ static int bind_from(int fs, const char *name, const char *inside)
     return kiln_steal_fd(&tree);
 }
 
-static int make_folder(int fs, int i, uid_t uid, kiln_error *err)
-{
-    return mkdirat(fs, folders[i].name, 0700) < 0 ||
-                   fchmodat(fs, folders[i].name, folders[i].mode, 0) < 0 ||
-                   fchownat(fs, folders[i].name, uid, (gid_t)uid, AT_SYMLINK_NOFOLLOW) < 0
-               ? kiln_error_errno(err, errno, "session: making %s", folders[i].name)
-               : 0;
-}
-
 /* Where all are one user the code owns the tmpfs's root, too: the root is mounted
  * read-only, and each folder once more upon itself. */
 static int protect_root(int fs, kiln_error *err)
@@ -99,46 +90,65 @@ static int protect_root(int fs, kiln_error *err)
     return rc < 0 ? kiln_error_errno(err, rc, "session: read-only root") : 0;
 }
 
-static int make_file_system(const kiln_sandbox_policy *policy,
-                            const kiln_sandbox_session *session, uid_t uid, int *shared,
-                            kiln_error *err)
+static int make_file_system(int *made, kiln_error *err)
 {
-    char size[40] = "size=50%";
-    char inodes[40] = "mode=0755";
-    if (session->disk > 0) {
-        snprintf(size, sizeof(size), "size=%llu", (unsigned long long)session->disk);
-    }
-    if (session->files > 0) {
-        /* What stands in it before the code comes is not the code's. */
-        snprintf(inodes, sizeof(inodes), "nr_inodes=%llu",
-                 (unsigned long long)session->files + FOLDERS + 3);
-    }
-    const char *const options[] = {"mode=0755", size, inodes, NULL};
+    static const char *const options[] = {"mode=0755", NULL};
     auto_close int fs = -1;
     int rc = kiln_mount_new("tmpfs", options, KILN_SESSION_MOUNT,
                             MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, &fs, err);
     if (rc < 0) {
         return kiln_error_wrap(err, "session");
     }
+    for (int i = 0; i < FOLDERS; i++) {
+        if (mkdirat(fs, folders[i].name, 0700) < 0 ||
+            fchmodat(fs, folders[i].name, folders[i].mode, 0) < 0) {
+            return kiln_error_errno(err, errno, "session: making %s", folders[i].name);
+        }
+    }
+    *made = kiln_steal_fd(&fs);
+    return 0;
+}
+
+/* The file system is this session's from here on. */
+static int fill_file_system(const kiln_sandbox_policy *policy,
+                            const kiln_sandbox_session *session, int fs, uid_t uid, int *shared,
+                            kiln_error *err)
+{
+    int rc = kiln_sandbox_resize_session(session, err);
+    if (rc < 0) {
+        return rc;
+    }
     rc = write_users(fs, uid);
     if (rc < 0) {
         return kiln_error_errno(err, rc, "session: passwd; raise [limits] disk and files");
     }
-    for (int i = 0; rc == 0 && i < FOLDERS; i++) {
-        rc = make_folder(fs, i, uid, err);
+    for (int i = 0; i < FOLDERS; i++) {
+        if (fchownat(fs, folders[i].name, uid, (gid_t)uid, AT_SYMLINK_NOFOLLOW) < 0) {
+            return kiln_error_errno(err, errno, "session: giving away %s", folders[i].name);
+        }
     }
     /* The engine writes through a mount that is nowhere to be seen. */
-    auto_close int view = rc == 0 ? bind_from(fs, "", NULL) : -1;
-    if (rc == 0 && view < 0 && view != -ENOSYS) {
+    auto_close int view = bind_from(fs, "", NULL);
+    if (view < 0 && view != -ENOSYS) {
         return kiln_error_errno(err, view, "session: the engine's view");
     }
-    if (rc == 0 && !kiln_uids_are_ranged(policy)) {
+    if (!kiln_uids_are_ranged(policy)) {
         rc = protect_root(fs, err);
     }
     if (rc == 0) {
-        *shared = kiln_steal_fd(view >= 0 ? &view : &fs);
+        *shared = view >= 0 ? kiln_steal_fd(&view) : fcntl(fs, F_DUPFD_CLOEXEC, 3);
     }
     return rc;
+}
+
+/* Before Linux 5.2. */
+static int remount(const kiln_sandbox_session *session, const char *size, const char *inodes)
+{
+    char data[80];
+    snprintf(data, sizeof(data), "mode=0755%s%s%s%s", session->disk > 0 ? ",size=" : "",
+             session->disk > 0 ? size : "", session->files > 0 ? ",nr_inodes=" : "",
+             session->files > 0 ? inodes : "");
+    return mount(NULL, KILN_SESSION_MOUNT, NULL, MS_REMOUNT | MS_NOSUID | MS_NODEV, data);
 }
 
 int kiln_sandbox_resize_session(const kiln_sandbox_session *session, kiln_error *err)
@@ -148,13 +158,15 @@ int kiln_sandbox_resize_session(const kiln_sandbox_session *session, kiln_error 
     snprintf(size, sizeof(size), "%llu", (unsigned long long)session->disk);
     snprintf(inodes, sizeof(inodes), "%llu", (unsigned long long)session->files + FOLDERS + 3);
     auto_close int fs = fspick(AT_FDCWD, KILN_SESSION_MOUNT, FSPICK_CLOEXEC);
-    if (fs < 0 ||
+    bool failed =
+        fs < 0 ||
         (session->disk > 0 && fsconfig(fs, FSCONFIG_SET_STRING, "size", size, 0) < 0) ||
         (session->files > 0 && fsconfig(fs, FSCONFIG_SET_STRING, "nr_inodes", inodes, 0) < 0) ||
-        fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0) {
-        return kiln_error_errno(err, errno, "session: resizing its file system");
+        fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0;
+    if (failed && errno == ENOSYS) {
+        failed = remount(session, size, inodes) < 0;
     }
-    return 0;
+    return failed ? kiln_error_errno(err, errno, "session: resizing its file system") : 0;
 }
 
 /* What container runtimes mask and everybody could read: the keys of the user, whom an
@@ -256,7 +268,7 @@ int kiln_join_keyring(kiln_error *err)
                : 0;
 }
 
-int kiln_sandbox_prepare_session(const kiln_sandbox_policy *policy, bool nested,
+int kiln_sandbox_prepare_session(const kiln_sandbox_policy *policy, bool nested, int *fs,
                                  kiln_error *err)
 {
     /* Not uts: no session can set a host name, so one is enough for all. */
@@ -267,25 +279,29 @@ int kiln_sandbox_prepare_session(const kiln_sandbox_policy *policy, bool nested,
         kiln_network_make_private(err) < 0) {
         return kiln_error_wrap(err, "session");
     }
+    mode_t mask = umask(022);
     int rc = make_proc(err);
     if (rc == 0) {
         begin_pids_anywhere();
+        rc = make_file_system(fs, err);
     }
+    umask(mask);
     return rc;
 }
 
 int kiln_sandbox_enter_session(const kiln_sandbox_policy *policy,
-                               const kiln_sandbox_session *session, int *root_fd,
+                               const kiln_sandbox_session *session, int *fs, int *root_fd,
                                kiln_error *err)
 {
     uid_t uid;
+    auto_close int own = kiln_steal_fd(fs);
     int rc = kiln_sandbox_session_uid(policy, session->index, &uid, err);
     if (rc < 0) {
         return rc;
     }
     mode_t mask = umask(022);
     auto_close int shared = -1;
-    rc = make_file_system(policy, session, uid, &shared, err);
+    rc = fill_file_system(policy, session, own, uid, &shared, err);
     umask(mask);
     if (rc == 0 && !session->nested && kiln_session_has_own_users(policy, session)) {
         rc = enter_own_user_namespace(err);

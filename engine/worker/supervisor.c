@@ -343,15 +343,17 @@ static bool obey(supervisor *self, bool *any)
     return go_on;
 }
 
-static int enter(supervisor *self, kiln_error *err)
+static int enter(supervisor *self, int *fs, kiln_error *err)
 {
     int fds[2 + KILN_BRANCH_SPACES] = {-1, -1, -1, -1, -1, -1};
     int count = 2;
     sigset_t all;
     sigset_t child;
     const kiln_sandbox_policy *policy = &self->context->policy;
-    int rc = self->session->nested ? kiln_sandbox_prepare_session(policy, true, err) : 0;
-    rc = rc < 0 ? rc : kiln_sandbox_enter_session(policy, self->session, &self->root_fd, err);
+    bool nested = self->session->nested;
+    int rc = nested ? kiln_sandbox_prepare_session(policy, true, fs, err) : 0;
+    rc = rc < 0 ? rc
+                : kiln_sandbox_enter_session(policy, self->session, fs, &self->root_fd, err);
     if (rc < 0) {
         return rc;
     }
@@ -360,7 +362,7 @@ static int enter(supervisor *self, kiln_error *err)
     sigaddset(&child, SIGCHLD);
     /* A nested one ends with its namespace: its parent is that of the outer session. */
     if (signal(SIGCHLD, SIG_DFL) == SIG_ERR || sigprocmask(SIG_SETMASK, &all, NULL) < 0 ||
-        (!self->session->nested && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)) {
+        (!nested && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)) {
         return kiln_error_errno(err, errno, "signals");
     }
     self->signals = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -369,7 +371,7 @@ static int enter(supervisor *self, kiln_error *err)
     if (self->signals < 0 || fds[1] < 0) {
         return kiln_error_errno(err, errno, "pidfd and signalfd");
     }
-    if (self->session->nested) {
+    if (nested) {
         rc = kiln_sandbox_nested_spaces(fds + count, err);
         count += KILN_BRANCH_SPACES;
     } else if (policy->network == KILN_NETWORK_PROXY) {
@@ -447,7 +449,7 @@ static int refuse(int control, kiln_error *err)
 }
 
 int kiln_supervisor_serve(const kiln_zygote_context *context,
-                          const kiln_sandbox_session *session, int control,
+                          const kiln_sandbox_session *session, int fs, int control,
                           const int *cgroup_fds, int cgroup_count)
 {
     supervisor self = {
@@ -466,7 +468,7 @@ int kiln_supervisor_serve(const kiln_zygote_context *context,
     };
     kiln_error err = KILN_ERROR_INIT;
     prctl(PR_SET_NAME, "kiln-init");
-    if (enter(&self, &err) < 0) {
+    if (enter(&self, &fs, &err) < 0) {
         return refuse(control, &err);
     }
     int timeout = -1;
@@ -495,7 +497,8 @@ int kiln_supervisor_main(const kiln_zygote_context *context, int orders)
     kiln_sandbox_session session;
     kiln_error err = KILN_ERROR_INIT;
     prctl(PR_SET_NAME, "kiln-spare");
-    int rc = kiln_sandbox_prepare_session(&context->policy, false, &err);
+    int fs = -1;
+    int rc = kiln_sandbox_prepare_session(&context->policy, false, &fs, &err);
     int got = kiln_control_receive(orders, 0, &message);
     close(orders);
     if (got <= 0 || message.type != KILN_CONTROL_OPEN || message.fd_count < 1 ||
@@ -505,6 +508,6 @@ int kiln_supervisor_main(const kiln_zygote_context *context, int orders)
     memcpy(&session, message.payload, sizeof(session));
     int control = kiln_steal_fd(&message.fds[0]);
     return rc < 0 ? refuse(control, &err)
-                  : kiln_supervisor_serve(context, &session, control, message.fds + 1,
+                  : kiln_supervisor_serve(context, &session, fs, control, message.fds + 1,
                                           message.fd_count - 1);
 }

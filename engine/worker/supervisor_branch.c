@@ -229,7 +229,7 @@ bool kiln_supervisor_nest(kiln_supervisor *self, kiln_control_message *message, 
             fds[i] = kiln_steal_fd(&message->fds[i]);
         }
         drop(self);
-        kiln_supervisor_serve(context, &session, fds[0], fds + 1, count - 1);
+        kiln_supervisor_serve(context, &session, -1, fds[0], fds + 1, count - 1);
     }
     return true;
 }

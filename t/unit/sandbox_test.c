@@ -98,10 +98,11 @@ static void supervisor(const scene *s, const kiln_sandbox_policy *policy, int ru
 {
     kiln_error err = KILN_ERROR_INIT;
     kiln_sandbox_session session = {.index = 7, .disk = 4 << 20, .files = 100};
+    int fs = -1;
     int root = -1;
     long keyring = syscall(SYS_keyctl, KEYCTL_GET_KEYRING_ID, KEY_SPEC_SESSION_KEYRING, 1);
-    if (kiln_sandbox_prepare_session(policy, false, &err) < 0 ||
-        kiln_sandbox_enter_session(policy, &session, &root, &err) < 0) {
+    if (kiln_sandbox_prepare_session(policy, false, &fs, &err) < 0 ||
+        kiln_sandbox_enter_session(policy, &session, &fs, &root, &err) < 0) {
         report(err.text);
         _exit(2);
     }
