@@ -17,6 +17,7 @@ enum {
 
 static const kiln_worker_host *host;
 static pid_t owner;                       /* the worker; 0 before start */
+static bool branching;                    /* a fork is ours, not the code's */
 static bool in_cell;                      /* changed and read with the GIL held */
 static volatile sig_atomic_t armed;       /* an interrupt raises KeyboardInterrupt */
 static volatile sig_atomic_t interrupted; /* one came while armed */
@@ -448,6 +449,13 @@ static PyObject *channel_call(PyObject *self, PyObject *data)
     return rc < 0 ? NULL : PyBytes_FromStringAndSize(reply, (Py_ssize_t)length);
 }
 
+static PyObject *channel_branching(PyObject *self, PyObject *ignored)
+{
+    (void)self;
+    (void)ignored;
+    return PyBool_FromLong(branching);
+}
+
 static PyMethodDef methods[] = {
     {"stream", (PyCFunction)(void (*)(void))channel_stream, METH_FASTCALL, NULL},
     {"emit", (PyCFunction)(void (*)(void))channel_emit, METH_FASTCALL, NULL},
@@ -458,6 +466,7 @@ static PyMethodDef methods[] = {
     {"code", channel_code, METH_O, NULL},
     {"call", channel_call, METH_O, NULL},
     {"print_to", channel_print_to, METH_O, NULL},
+    {"branching", channel_branching, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
@@ -490,6 +499,11 @@ PyObject *kiln_channel_new(const kiln_worker_host *worker_host)
 {
     host = worker_host;
     return find_signals() < 0 ? NULL : PyModule_Create(&definition);
+}
+
+void kiln_channel_branch(bool now)
+{
+    branching = now;
 }
 
 void kiln_channel_start(void)

@@ -12,6 +12,7 @@
 PyObject *kiln_channel_new(const kiln_worker_host *host);
 /* Tells that this process is the worker and that no cell runs. */
 void kiln_channel_start(void);
+void kiln_channel_branch(bool now); /* around the at-fork hooks of a branch */
 /* Brackets a cell. Outside of it nothing may be emitted as a frame, since the
  * worker's own frames are written without the GIL: streams go to descriptors 1
  * and 2 then. */

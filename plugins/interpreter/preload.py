@@ -3,6 +3,7 @@ own. `session` is session.py."""
 import os
 import sys
 from _thread import get_native_id as _native_id
+from collections import namedtuple
 
 channel = session.channel
 
@@ -11,10 +12,16 @@ _TWISTER = 4 * 624  # bytes of a Mersenne twister's state
 _USED_UP = (624).to_bytes(4, sys.byteorder)  # so many of its words: it makes new ones
 
 _hooks = []  # os.register_at_fork calls that were made while preloading
+_child_hooks = []  # of those, what is for the child
+_Unraisable = namedtuple(
+    "UnraisableHookArgs", "exc_type exc_value exc_traceback err_msg object")
 _seed = None
 # For start(), of what no code has touched yet:
-_seed_random = None  # the function of C below random.seed
-_twister = None  # the memory of numpy.random's state and of how much of it is used up
+_generator = None  # the random module's
+_seed_random = None  # the function of C below its seed()
+_legacy = None  # numpy.random's generator,
+_bits = None  # what it takes its bits from,
+_twister = None  # and the memory of the state of that, and of how much of it is used up
 _main_thread = None
 
 
@@ -89,12 +96,14 @@ def _end_threads():
                     "forked without it" % thread.name)
 
 
-def _find_twister(random):
+def _find_twister(legacy):
     """None where numpy keeps its state otherwise than we know."""
+    global _legacy, _bits
     try:
         ctypes = __import__("ctypes")
-        kind, words, used, has_gauss, _ = random.get_state()
-        address = random.mtrand._rand._bit_generator.ctypes.state_address
+        kind, words, used, has_gauss, _ = legacy.get_state()
+        _legacy, _bits = legacy, legacy._bit_generator
+        address = _bits.ctypes.state_address
         state = memoryview((ctypes.c_ubyte * (_TWISTER + 4)).from_address(address)).cast("B")
         known = words.tobytes() + int(used).to_bytes(4, sys.byteorder)
         return state if kind == "MT19937" and not has_gauss and state == known else None
@@ -105,7 +114,7 @@ def _find_twister(random):
 def settle():
     """In the zygote, when all is there. What start() uses is looked up here: a page that a
     worker writes to, if only to count a reference, is copied, which takes 4 us."""
-    global _seed, _seed_random, _twister, _main_thread
+    global _seed, _generator, _seed_random, _twister, _main_thread
     loaded = sys.modules.get
     if _hooks:
         os.register_at_fork(before=_register_hooks)
@@ -119,9 +128,10 @@ def settle():
         _seed = int(channel.option("seed"))
         return
     if loaded("random") and loaded("random")._inst.gauss_next is None:
-        _seed_random = super(loaded("random").Random, loaded("random")._inst).seed
+        _generator = loaded("random")._inst
+        _seed_random = super(loaded("random").Random, _generator).seed
     if loaded("numpy.random"):
-        _twister = _find_twister(loaded("numpy.random"))
+        _twister = _find_twister(loaded("numpy.random").mtrand._rand)
 
 
 def _register_hooks():
@@ -129,10 +139,26 @@ def _register_hooks():
     hooks = _hooks[:]
     del _hooks[:]
     for functions in hooks:
-        os.register_at_fork(**functions)
+        _child_hooks.append(functions.pop("after_in_child", None))
+        if functions:
+            os.register_at_fork(**functions)
+    os.register_at_fork(after_in_child=_run_child_hooks)
     for functions in reversed(hooks):
         if functions.get("before"):
             functions["before"]()
+
+
+def _run_child_hooks():
+    """Not in a branch: that is a fork between two cells, without other threads; renew() does
+    what matters in it, and the hooks would write to more than a hundred pages."""
+    if channel.branching():
+        return
+    for function in _child_hooks:
+        try:
+            if function is not None:
+                function()
+        except BaseException as error:  # as Python does
+            sys.unraisablehook(_Unraisable(type(error), error, error.__traceback__, None, function))
 
 
 def _forget_names(tempfile):
@@ -145,7 +171,7 @@ def _reseed(random, seed):
     """numpy's seed(None) does the same by way of a SeedSequence, which writes to a hundred
     pages more."""
     if seed is None:
-        words = memoryview(os.urandom(_TWISTER)).cast("I").tolist()
+        words = sys.modules["numpy"].frombuffer(os.urandom(_TWISTER), "=u4")
         try:
             random.set_state(("MT19937", words, 624, 0, 0.0))
             return
@@ -182,7 +208,17 @@ def renew():
     """The same in a worker that has run code: it may have changed all that start() knows."""
     global _seed_random, _twister, _main_thread
     loaded = sys.modules.get
-    _seed_random = _twister = _main_thread = None
+    if _seed_random is not None:
+        if getattr(loaded("random"), "_inst", None) is _generator:
+            _generator.gauss_next = None
+        else:
+            _seed_random = None
+    if _twister is not None:
+        if _legacy._bit_generator is _bits:
+            _legacy.seed(0)  # forgets the other one of a pair of normal numbers
+        else:
+            _twister = None
+    _main_thread = None
     start()
     if loaded("tempfile"):
         _forget_names(loaded("tempfile"))

@@ -268,7 +268,9 @@ static int call(PyObject *function, const char *name)
 static int branched(void)
 {
     PyEval_RestoreThread(thread);
+    kiln_channel_branch(true);
     PyOS_AfterFork_Child();
+    kiln_channel_branch(false);
     kiln_channel_start();
     int rc = call(run_branched, "branched");
     thread = PyEval_SaveThread();
