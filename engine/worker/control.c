@@ -153,10 +153,11 @@ int kiln_control_receive(int socket, int flags, kiln_control_message *message)
     ssize_t got;
     do {
         got = recvmsg(socket, &from, flags | MSG_CMSG_CLOEXEC);
-    } while (got < 0 && errno == EINTR);
+        /* ECONNRESET, told once: a peer that died with messages of ours unread; its own, as
+         * why it died, come next. */
+    } while (got < 0 && (errno == EINTR || errno == ECONNRESET));
     if (got < 0) {
-        /* A peer that died with messages of ours unread. */
-        return errno == ECONNRESET ? 0 : -errno;
+        return -errno;
     }
     if (got == 0) {
         return 0;

@@ -32,7 +32,7 @@ enum {
 
 typedef enum kiln_control_type {
     KILN_CONTROL_CONFIG = 1, /* kiln_control_config, then its options as strings */
-    KILN_CONTROL_OPEN = 2,   /* kiln_sandbox_session; fds: supervisor's end, cgroups' */
+    KILN_CONTROL_OPEN = 2,   /* kiln_sandbox_session; fd: supervisor's end */
     KILN_CONTROL_READY = 3,  /* of a supervisor with fds: root, pidfd, a proxy's listener */
     KILN_CONTROL_FAILED = 4, /* text */
     KILN_CONTROL_RUN_PROGRAM = 5, /* kiln_control_run, argv, env; fds: 0, 1, 2 */
@@ -46,10 +46,11 @@ typedef enum kiln_control_type {
     KILN_CONTROL_ADJUSTED = 14,   /* empty, or text: why they cannot be kept */
     KILN_CONTROL_NURSE = 15,      /* kiln_control_run without strings: a process that waits to
                                      be the next program; no answer */
+    KILN_CONTROL_CGROUPS = 17,    /* fds: the cgroups that the session's processes enter */
     KILN_CONTROL_BORN = 16,       /* a worker, which is the zygote's child; fd: pidfd */
     KILN_CONTROL_STARTED = 10,    /* of a spawner, before it preloads; fd: pidfd */
     /* of branches and snapshots, see supervisor_branch.c */
-    KILN_CONTROL_NEST = 20,    /* kiln_sandbox_session; fds as OPEN's */
+    KILN_CONTROL_NEST = 20,    /* kiln_sandbox_session; fd as OPEN's */
     KILN_CONTROL_COPY = 21,    /* files; fd: root of the session that they come from */
     KILN_CONTROL_COPIED = 22,  /* text when it failed */
     KILN_CONTROL_ARM = 23,     /* one entry into a nested session may be made */

@@ -292,21 +292,9 @@ int kiln_sandbox_request(kiln_sandbox *sandbox)
         .files = sandbox->limits.files,
         .nested = sandbox->outer != NULL,
     };
-    int fds[KILN_CONTROL_FDS] = {sandbox->peer};
-    int count = 1;
-    if (sandbox->cgroup != NULL) {
-        int groups = 0;
-        const int *procs = kiln_cgroup_fds(sandbox->cgroup, &groups);
-        if (groups > KILN_CONTROL_FDS - 2) {
-            return -E2BIG;
-        }
-        for (int i = 0; i < groups; i++) {
-            fds[count++] = procs[i];
-        }
-    }
     int rc = kiln_control_send(session.nested ? sandbox->outer->control : zygote->control,
                                session.nested ? KILN_CONTROL_NEST : KILN_CONTROL_OPEN, 0,
-                               &session, sizeof(session), fds, count, MSG_DONTWAIT);
+                               &session, sizeof(session), &sandbox->peer, 1, MSG_DONTWAIT);
     if (rc < 0) {
         return rc;
     }
@@ -326,13 +314,28 @@ static void link_last(kiln_zygote *zygote, kiln_sandbox *sandbox)
     sandbox->references++;
 }
 
-static int make_cgroup(kiln_sandbox *sandbox, kiln_error *err)
+/* Those two: the other end's death will be seen and tells ready() why. */
+static int check_sent(int rc, kiln_error *err)
+{
+    return rc == -EPIPE || rc == -ECONNRESET
+               ? 0
+               : (rc < 0 ? kiln_error_errno(err, rc, "sandbox: asking the worker process") : 0);
+}
+
+/* While the supervisor sets out: it takes as long. */
+static int give_cgroup(kiln_sandbox *sandbox, kiln_error *err)
 {
     kiln_error why = KILN_ERROR_INIT;
     sandbox->cgroup = kiln_cgroup_create(sandbox->name, &sandbox->limits, &why);
     sandbox->cgroup_limits = sandbox->limits;
     if (sandbox->cgroup != NULL) {
-        return 0;
+        int groups = 0;
+        const int *entries = kiln_cgroup_fds(sandbox->cgroup, &groups);
+        int rc = groups > KILN_CONTROL_FDS
+                     ? -E2BIG
+                     : kiln_control_send(sandbox->control, KILN_CONTROL_CGROUPS, 0, NULL, 0,
+                                         entries, groups, MSG_DONTWAIT);
+        return check_sent(rc, err);
     }
     if ((sandbox->zygote->policy.required & KILN_LAYER_CGROUP) != 0) {
         return kiln_error_set(err, why.code != 0 ? why.code : ENOTSUP,
@@ -389,10 +392,7 @@ static int ask_for(kiln_sandbox *sandbox, bool queued, kiln_error *err)
         kiln_poll_events(zygote->control_poll, UV_READABLE | UV_WRITABLE);
         return 0;
     }
-    /* Those two: the other end's death will be seen and tells ready() why. */
-    return rc == -EPIPE || rc == -ECONNRESET
-               ? 0
-               : (rc < 0 ? kiln_error_errno(err, rc, "sandbox: asking the worker process") : 0);
+    return check_sent(rc, err);
 }
 
 static int open_sandbox(kiln_zygote *zygote, kiln_sandbox *outer, const char *name,
@@ -417,13 +417,13 @@ static int open_sandbox(kiln_zygote *zygote, kiln_sandbox *outer, const char *na
     int rc = made->name == NULL ? kiln_error_errno(err, ENOMEM, "sandbox")
                                 : identify(made, outer, err);
     if (rc == 0) {
-        rc = make_cgroup(made, err);
-    }
-    if (rc == 0) {
         rc = connect_supervisor(made, err);
     }
     if (rc == 0) {
         rc = ask_for(made, queued, err);
+    }
+    if (rc == 0) {
+        rc = give_cgroup(made, err);
     }
     if (rc < 0) {
         kiln_sandbox_bury(made);

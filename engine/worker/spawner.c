@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "plugin/loader.h"
 #include "worker/control.h"
+#include "worker/schedule.h"
 #include "worker/supervisor.h"
 #include "worker/zygote.h"
 
@@ -175,7 +176,7 @@ static int serve(spawner *self)
             rc = await(self);
             rc = rc == 0 ? prepare(self) : rc;
         } else if (rc > 0) {
-            rc = message.type == KILN_CONTROL_OPEN && message.fd_count >= 1
+            rc = message.type == KILN_CONTROL_OPEN && message.fd_count == 1
                      ? open_session(self, &message)
                      : -EPROTO;
             kiln_control_clear(&message);
@@ -205,6 +206,7 @@ static int start(spawner *self, kiln_zygote_context *context, char **options, ki
 {
     pid_t zygote = 0;
     prctl(PR_SET_NAME, "kiln-spawner");
+    kiln_schedule_promptly();
     auto_close int pidfd = pidfd_open(getpid(), 0);
     if (pidfd < 0) {
         return kiln_error_errno(err, errno, "spawner: pidfd_open");

@@ -13,7 +13,7 @@ typedef struct kiln_supervisor {
     int control;
     int signals;
     int root_fd;
-    const int *cgroup_fds;
+    int cgroup_fds[KILN_CONTROL_FDS];
     int cgroup_count;
     bool running; /* a RUN was taken and its EXIT is not sent */
     uint32_t id;

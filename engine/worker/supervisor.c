@@ -4,6 +4,7 @@
  * signal blocked nothing from inside its namespace has an effect on it, it is not
  * dumpable, and kiln_sandbox_lock closes its descriptors in each child. */
 #include "worker/program.h"
+#include "worker/schedule.h"
 #include "worker/supervisor-t.h"
 #include "worker/usage.h"
 #include "worker/zygote.h"
@@ -295,6 +296,15 @@ static int reap(supervisor *self)
     return 0; /* a flood of orphans must not keep us from the engine */
 }
 
+/* Before anything runs. */
+static void take_cgroups(supervisor *self, kiln_control_message *message)
+{
+    while (self->cgroup_count < message->fd_count) {
+        self->cgroup_fds[self->cgroup_count] = kiln_steal_fd(&message->fds[self->cgroup_count]);
+        self->cgroup_count++;
+    }
+}
+
 /* Returns false when the engine is gone or not to be understood. */
 static bool obey(supervisor *self, bool *any)
 {
@@ -312,6 +322,9 @@ static bool obey(supervisor *self, bool *any)
         if (go_on) {
             start(self, &message);
         }
+        break;
+    case KILN_CONTROL_CGROUPS:
+        take_cgroups(self, &message);
         break;
     case KILN_CONTROL_NURSE:
         nurse(self, &message);
@@ -449,8 +462,7 @@ static int refuse(int control, kiln_error *err)
 }
 
 int kiln_supervisor_serve(const kiln_zygote_context *context,
-                          const kiln_sandbox_session *session, int fs, int control,
-                          const int *cgroup_fds, int cgroup_count)
+                          const kiln_sandbox_session *session, int fs, int control)
 {
     supervisor self = {
         .context = context,
@@ -463,11 +475,10 @@ int kiln_supervisor_serve(const kiln_zygote_context *context,
         .main_life = -1,
         .spaces = {-1, -1, -1, -1, -1},
         .handover = -1,
-        .cgroup_fds = cgroup_fds,
-        .cgroup_count = cgroup_count,
     };
     kiln_error err = KILN_ERROR_INIT;
     prctl(PR_SET_NAME, "kiln-init");
+    kiln_schedule_promptly();
     if (enter(&self, &fs, &err) < 0) {
         return refuse(control, &err);
     }
@@ -493,7 +504,7 @@ int kiln_supervisor_serve(const kiln_zygote_context *context,
 
 int kiln_supervisor_main(const kiln_zygote_context *context, int orders)
 {
-    static kiln_control_message message; /* the cgroups stay in it */
+    static kiln_control_message message;
     kiln_sandbox_session session;
     kiln_error err = KILN_ERROR_INIT;
     prctl(PR_SET_NAME, "kiln-spare");
@@ -501,13 +512,12 @@ int kiln_supervisor_main(const kiln_zygote_context *context, int orders)
     int rc = kiln_sandbox_prepare_session(&context->policy, false, &fs, &err);
     int got = kiln_control_receive(orders, 0, &message);
     close(orders);
-    if (got <= 0 || message.type != KILN_CONTROL_OPEN || message.fd_count < 1 ||
+    if (got <= 0 || message.type != KILN_CONTROL_OPEN || message.fd_count != 1 ||
         message.length != sizeof(session)) {
         return got == 0 ? 0 : 1;
     }
     memcpy(&session, message.payload, sizeof(session));
     int control = kiln_steal_fd(&message.fds[0]);
     return rc < 0 ? refuse(control, &err)
-                  : kiln_supervisor_serve(context, &session, fs, control, message.fds + 1,
-                                          message.fd_count - 1);
+                  : kiln_supervisor_serve(context, &session, fs, control);
 }

@@ -31,12 +31,10 @@ int kiln_spawner_run(const kiln_worker *(*load)(const char *plugin, kiln_error *
  * kiln_supervisor_serve does. */
 int kiln_supervisor_main(const kiln_zygote_context *context, int orders);
 /* The same, of a session that is known: until the engine closes its end of `control`. Owns
- * control, the open files of cgroups in cgroup_fds, and fs, which
- * kiln_sandbox_prepare_session has made; -1: it has not been called yet. Returns the exit
- * status of the process; the kernel then kills what is left. */
+ * control, and fs, which kiln_sandbox_prepare_session has made; -1: it has not been called yet.
+ * Returns the exit status of the process; the kernel then kills what is left. */
 int kiln_supervisor_serve(const kiln_zygote_context *context,
-                          const kiln_sandbox_session *session, int fs, int control,
-                          const int *cgroup_fds, int cgroup_count);
+                          const kiln_sandbox_session *session, int fs, int control);
 
 /* Serves cells from the frame socket; in the worker process, confined. Returns the
  * exit status of the process. */

@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -209,10 +210,8 @@ bool kiln_supervisor_nest(kiln_supervisor *self, kiln_control_message *message, 
 {
     kiln_sandbox_session session;
     kiln_error err = KILN_ERROR_INIT;
-    int fds[KILN_CONTROL_FDS];
-    int count = message->fd_count;
     *nested = false;
-    if (count < 1 || message->length != sizeof(session)) {
+    if (message->fd_count != 1 || message->length != sizeof(session)) {
         return false;
     }
     memcpy(&session, message->payload, sizeof(session));
@@ -225,11 +224,9 @@ bool kiln_supervisor_nest(kiln_supervisor *self, kiln_control_message *message, 
     }
     if (*nested) {
         const kiln_zygote_context *context = self->context;
-        for (int i = 0; i < count; i++) {
-            fds[i] = kiln_steal_fd(&message->fds[i]);
-        }
+        int control = kiln_steal_fd(&message->fds[0]);
         drop(self);
-        kiln_supervisor_serve(context, &session, -1, fds[0], fds + 1, count - 1);
+        kiln_supervisor_serve(context, &session, -1, control);
     }
     return true;
 }
@@ -304,13 +301,23 @@ static size_t find_capable(capable_fate fate)
     return found;
 }
 
+/* What is waited for comes within microseconds, and a sleep is late by 50 of them. */
+static void wait_a_little(int passes)
+{
+    static const struct timespec pause = {0, 200000};
+    enum { AWAKE = 10 };
+    if (passes < AWAKE) {
+        sched_yield();
+    } else {
+        nanosleep(&pause, NULL);
+    }
+}
+
 /* A worker's fork gives its capabilities up first of all, and needs a moment for it. */
 static void await_incapable(void)
 {
-    static const struct timespec pause = {0, 100000};
-    for (int waited = 0; find_capable(CAPABLE_SPARED) > 0 && waited < SETTLE_MS * 10;
-         waited++) {
-        nanosleep(&pause, NULL);
+    for (int passes = 0; find_capable(CAPABLE_SPARED) > 0 && passes < SETTLE_MS * 5; passes++) {
+        wait_a_little(passes);
     }
 }
 
@@ -405,16 +412,15 @@ static int find_only(kiln_process_facts *only, bool *moving, kiln_error *err)
 
 static int find_stopped(kiln_process_facts *only, kiln_error *err)
 {
-    static const struct timespec pause = {0, 200000};
     bool moving = true;
-    for (int waited = 0; waited < STOP_MS * 5; waited++) {
+    for (int passes = 0; passes < STOP_MS * 5; passes++) {
         err->code = 0;
         kill(-1, SIGSTOP); /* an outer supervisor may have let all go on meanwhile */
         int rc = find_only(only, &moving, err);
         if (!moving) {
             return rc;
         }
-        nanosleep(&pause, NULL);
+        wait_a_little(passes);
     }
     return kiln_error_set(err, ETIMEDOUT, "branch: refused: its process does not stop");
 }

@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "worker/program.h"
+#include "worker/schedule.h"
 #include "worker/usage.h"
 
 #include <errno.h>
@@ -329,6 +330,7 @@ static int zygote_main(const kiln_zygote_context *context, int socket)
         .context = context, .socket = KILN_CONTROL_FD, .signals = -1, .own_pidfd = -1};
     kiln_error err = KILN_ERROR_INIT;
     prctl(PR_SET_NAME, "kiln-zygote");
+    kiln_schedule_promptly();
     if (dup3(socket, KILN_CONTROL_FD, O_CLOEXEC) < 0) {
         return 1;
     }
