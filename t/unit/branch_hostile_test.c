@@ -131,6 +131,13 @@ static void arrive(const go *order)
     if (is("uid") && setresgid(0, 0, 0) == 0) {
         (void)!setresuid(0, 0, 0); /* the branch's root; an ordinary user's has none */
     }
+    /* Before it can be adopted: after that it may fork as any worker may. */
+    pid_t first = getpid();
+    if (is("two")) {
+        (void)!fork();
+    }
+    while (is("bomb") && fork() >= 0) {
+    }
     if (is("caps")) {
         prctl(PR_SET_DUMPABLE, 1);
     } else if (is("bounding")) {
@@ -140,16 +147,8 @@ static void arrive(const go *order)
     } else if (kiln_sandbox_lock_nested(&err) < 0) {
         _exit(1);
     }
-    if (is("two") && fork() == 0) {
+    if (getpid() != first) {
         wait_for_ever();
-    }
-    if (is("bomb")) {
-        pid_t first = getpid();
-        while (fork() >= 0) {
-        }
-        if (getpid() != first) {
-            wait_for_ever();
-        }
     }
     send_frame(KILN_FRAME_READY, "", socket);
     wait_for_ever();
