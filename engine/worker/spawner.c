@@ -104,7 +104,7 @@ static int fork_supervisor(spawner *self, kiln_error *err)
         close(KILN_CONTROL_FD);
         close(self->own_pidfd);
         close(ours);
-        _exit(kiln_supervisor_main(self->context, kiln_steal_fd(&theirs)));
+        _exit(kiln_supervisor_main(self->context, kiln_steal_fd(&theirs), false, NULL));
     }
     int failure = errno;
     if (setns(self->own_pidfd, CLONE_NEWPID) < 0) {

@@ -27,6 +27,8 @@ typedef struct kiln_supervisor {
     kiln_error error; /* goes with exit.error */
     /* branches and snapshots */
     bool nesting;   /* a session was nested here: not all that we see is ours to kill */
+    bool branches;  /* the engine has asked for one: it will for another */
+    int spare;      /* where a nested supervisor waits for its session; -1 */
     pid_t snapshot; /* 0: none is held */
     int handover;   /* a worker that starts sends its listener through it; -1 */
     int listeners[KILN_LISTENERS_MAX];
@@ -36,6 +38,8 @@ typedef struct kiln_supervisor {
 
 /* supervisor_branch.c */
 
+/* Makes a nested supervisor ahead. true: this is it, and its main function has ended. */
+bool kiln_supervisor_stand_ready(kiln_supervisor *self);
 /* NEST. Returns in the nested supervisor with *nested set, as its main function ended. */
 bool kiln_supervisor_nest(kiln_supervisor *self, kiln_control_message *message, bool *nested);
 /* COPY, ARM, SETTLE, ADOPT, HOLD, RELEASE. false: the engine is gone. */

@@ -364,9 +364,7 @@ static int enter(supervisor *self, int *fs, kiln_error *err)
     sigset_t child;
     const kiln_sandbox_policy *policy = &self->context->policy;
     bool nested = self->session->nested;
-    int rc = nested ? kiln_sandbox_prepare_session(policy, true, fs, err) : 0;
-    rc = rc < 0 ? rc
-                : kiln_sandbox_enter_session(policy, self->session, fs, &self->root_fd, err);
+    int rc = kiln_sandbox_enter_session(policy, self->session, fs, &self->root_fd, err);
     if (rc < 0) {
         return rc;
     }
@@ -461,8 +459,8 @@ static int refuse(int control, kiln_error *err)
     return 1;
 }
 
-int kiln_supervisor_serve(const kiln_zygote_context *context,
-                          const kiln_sandbox_session *session, int fs, int control)
+static int serve(const kiln_zygote_context *context, const kiln_sandbox_session *session,
+                 int fs, int control)
 {
     supervisor self = {
         .context = context,
@@ -475,7 +473,9 @@ int kiln_supervisor_serve(const kiln_zygote_context *context,
         .main_life = -1,
         .spaces = {-1, -1, -1, -1, -1},
         .handover = -1,
+        .spare = -1,
     };
+    enum { SPARE_MS = 5 }; /* of quiet, before the next branch is prepared */
     kiln_error err = KILN_ERROR_INIT;
     prctl(PR_SET_NAME, "kiln-init");
     kiln_schedule_promptly();
@@ -486,11 +486,15 @@ int kiln_supervisor_serve(const kiln_zygote_context *context,
     for (;;) {
         struct pollfd fds[5 + KILN_LISTENERS_MAX];
         nfds_t count = wait_list(&self, fds);
-        if (poll(fds, count, timeout) < 0) {
+        int ready = poll(fds, count, timeout);
+        if (ready < 0) {
             if (errno != EINTR) {
                 return 1;
             }
             continue;
+        }
+        if (ready == 0 && timeout == SPARE_MS && kiln_supervisor_stand_ready(&self)) {
+            return 0;
         }
         if (!handle(&self, fds, count)) {
             return 0; /* and the kernel ends the namespace */
@@ -499,17 +503,27 @@ int kiln_supervisor_serve(const kiln_zygote_context *context,
         if (timeout < -1) {
             return 0;
         }
+        if (timeout == -1 && self.branches && self.spare < 0) {
+            timeout = SPARE_MS;
+        }
     }
 }
 
-int kiln_supervisor_main(const kiln_zygote_context *context, int orders)
+int kiln_supervisor_main(const kiln_zygote_context *context, int orders, bool nested,
+                         const kiln_error *failed)
 {
     static kiln_control_message message;
     kiln_sandbox_session session;
     kiln_error err = KILN_ERROR_INIT;
     prctl(PR_SET_NAME, "kiln-spare");
     int fs = -1;
-    int rc = kiln_sandbox_prepare_session(&context->policy, false, &fs, &err);
+    int rc;
+    if (failed != NULL) {
+        err = *failed;
+        rc = err.code;
+    } else {
+        rc = kiln_sandbox_prepare_session(&context->policy, nested, &fs, &err);
+    }
     int got = kiln_control_receive(orders, 0, &message);
     close(orders);
     if (got <= 0 || message.type != KILN_CONTROL_OPEN || message.fd_count != 1 ||
@@ -518,6 +532,5 @@ int kiln_supervisor_main(const kiln_zygote_context *context, int orders)
     }
     memcpy(&session, message.payload, sizeof(session));
     int control = kiln_steal_fd(&message.fds[0]);
-    return rc < 0 ? refuse(control, &err)
-                  : kiln_supervisor_serve(context, &session, fs, control);
+    return rc < 0 ? refuse(control, &err) : serve(context, &session, fs, control);
 }

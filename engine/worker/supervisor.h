@@ -27,14 +27,12 @@ int kiln_spawner_run(const kiln_worker *(*load)(const char *plugin, kiln_error *
                      const char *plugin);
 
 /* As pid 1 of a new pid namespace: makes what no two sessions differ in, takes its session
- * from `orders`, which it owns (the engine's OPEN), and serves that. Returns as
- * kiln_supervisor_serve does. */
-int kiln_supervisor_main(const kiln_zygote_context *context, int orders);
-/* The same, of a session that is known: until the engine closes its end of `control`. Owns
- * control, and fs, which kiln_sandbox_prepare_session has made; -1: it has not been called yet.
- * Returns the exit status of the process; the kernel then kills what is left. */
-int kiln_supervisor_serve(const kiln_zygote_context *context,
-                          const kiln_sandbox_session *session, int fs, int control);
+ * from `orders`, which it owns (the engine's OPEN), and serves that until the engine closes
+ * its end of the session's control socket. `failed`: why there is no such namespace, to be
+ * told to that; NULL: there is. Returns the exit status of the process; the kernel then kills
+ * what is left. */
+int kiln_supervisor_main(const kiln_zygote_context *context, int orders, bool nested,
+                         const kiln_error *failed);
 
 /* Serves cells from the frame socket; in the worker process, confined. Returns the
  * exit status of the process. */

@@ -206,28 +206,69 @@ static void drop(kiln_supervisor *self)
     }
 }
 
-bool kiln_supervisor_nest(kiln_supervisor *self, kiln_control_message *message, bool *nested)
+/* Because `asked`, or ahead of it. *nested: this is its end, in the process that was forked. */
+static int fork_nested(kiln_supervisor *self, kiln_control_message *asked, bool *nested,
+                       kiln_error *err)
 {
-    kiln_sandbox_session session;
-    kiln_error err = KILN_ERROR_INIT;
-    *nested = false;
-    if (message->fd_count != 1 || message->length != sizeof(session)) {
-        return false;
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        return kiln_error_errno(err, errno, "branch: socketpair");
     }
-    memcpy(&session, message->payload, sizeof(session));
+    auto_close int ours = pair[0];
+    auto_close int theirs = pair[1];
     self->nesting = true;
-    int rc = kiln_sandbox_nest(&self->context->policy, self->session, nested, &err);
-    if (rc < 0) {
-        kiln_control_send(message->fds[0], KILN_CONTROL_FAILED, 0, err.text, strlen(err.text),
-                          NULL, 0, 0);
-        return !*nested;
-    }
+    int rc = kiln_sandbox_nest(&self->context->policy, self->session, nested, err);
     if (*nested) {
         const kiln_zygote_context *context = self->context;
-        int control = kiln_steal_fd(&message->fds[0]);
         drop(self);
-        kiln_supervisor_serve(context, &session, -1, control);
+        if (asked != NULL) {
+            kiln_control_clear(asked);
+        }
+        close(kiln_steal_fd(&ours));
+        kiln_supervisor_main(context, kiln_steal_fd(&theirs), true, rc < 0 ? err : NULL);
+    } else if (rc == 0) {
+        self->spare = kiln_steal_fd(&ours);
     }
+    return rc;
+}
+
+bool kiln_supervisor_stand_ready(kiln_supervisor *self)
+{
+    bool nested = false;
+    kiln_error err = KILN_ERROR_INIT;
+    if (fork_nested(self, NULL, &nested, &err) < 0 && !nested) {
+        self->branches = false; /* until the next one, which is told why */
+    }
+    return nested;
+}
+
+bool kiln_supervisor_nest(kiln_supervisor *self, kiln_control_message *message, bool *nested)
+{
+    kiln_error err = KILN_ERROR_INIT;
+    int rc = -EPIPE;
+    *nested = false;
+    if (message->fd_count != 1 || message->length != sizeof(kiln_sandbox_session)) {
+        return false;
+    }
+    for (int i = 0; rc == -EPIPE && i < 2; i++) { /* the spare one may have died */
+        rc = self->spare < 0 ? fork_nested(self, message, nested, &err) : 0;
+        if (*nested) {
+            return true;
+        }
+        if (rc == 0) {
+            auto_close int orders = kiln_steal_fd(&self->spare);
+            rc = kiln_control_send(orders, KILN_CONTROL_OPEN, 0, message->payload,
+                                   message->length, message->fds, 1, 0);
+        }
+    }
+    if (rc < 0) {
+        if (err.code == 0) {
+            kiln_error_errno(&err, rc, "branch: a nested supervisor");
+        }
+        kiln_control_send(message->fds[0], KILN_CONTROL_FAILED, 0, err.text, strlen(err.text),
+                          NULL, 0, 0);
+    }
+    self->branches = true;
     return true;
 }
 

@@ -287,6 +287,8 @@ def pool(table, kiln, cold_ms, arguments):
     table.row("session from the pool: first cell / in a warm session", median(series["first_cell"]),
               warm, cold_ms, at_most=1.5, faster=5000, p99_ms=p99(series["first_cell"]),
               p99_ceiling=0.5)
+    table.row("the same / in a warm session after the same pause", median(series["first_cell"]),
+              median(series["rested_cell"]))
     table.row("the same without the pool", median(series["cold_first_cell"]), warm, cold_ms)
     table.row("first DataFrame of a session from the pool / its second",
               median(series["frame_first"]), median(series["frame_second"]), at_most=2)

@@ -1,4 +1,5 @@
 /* Branches of a live session. */
+#include "family.h"
 #include "world.h"
 
 static const char *const settings[] = {"engine.backends=interpreter exec",
@@ -283,6 +284,17 @@ static void of_the_family(void)
     EXPECT(a, "print(x)", "ok", "1\n");
 }
 
+/* A second branch is prepared once there was one. */
+static void made_ahead(void)
+{
+    kiln_session *a = open_session("a");
+    EXPECT(a, "x = 1", "ok", NULL);
+    kiln_session_close(branch(a, NULL));
+    CHECK(family_kill(getpid(), "kiln-spare", "kiln-init"));
+    kiln_session *b = branch(a, NULL);
+    EXPECT(b, "print(x)", "ok", "1\n");
+}
+
 /* Each is a user namespace within the last one. */
 static void how_deep(void)
 {
@@ -310,6 +322,7 @@ SCENE(state_of_the_process)
 SCENE(confinement)
 SCENE(limits)
 SCENE(of_the_family)
+SCENE(made_ahead)
 SCENE(how_deep)
 SCENE(nothing_left)
 SCENE(files_only)
@@ -319,7 +332,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TESTS(independence),         TESTS(of_a_branch),   TESTS(ends),     TESTS(refusals),
         TESTS(state_of_the_process), TESTS(confinement),   TESTS(limits),   TESTS(nothing_left),
-        TESTS(files_only),           TESTS(of_the_family), TESTS(how_deep),
+        TESTS(files_only),           TESTS(of_the_family), TESTS(how_deep), TESTS(made_ahead),
     };
     return cmocka_run_group_tests_name("branch", tests, NULL, NULL);
 }

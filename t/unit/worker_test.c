@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/cleanup.h"
+#include "family.h"
 #include "worker/engine_side.h"
 #include "worker/sandboxed.h"
 #include "worker/supervisor.h"
@@ -849,52 +850,13 @@ static int count_processes(const char *marker)
     return count;
 }
 
-/* Its parent, 0 where there is none any more; its name. */
-static pid_t look(pid_t pid, char name[32])
-{
-    char path[64];
-    int parent = 0;
-    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-    auto_fclose FILE *file = fopen(path, "re");
-    return file != NULL && fscanf(file, "%*d (%31[^)]) %*c %d", name, &parent) == 2 ? parent
-                                                                                    : 0;
-}
-
-/* The supervisor that waits for its session; 0: there is none. */
-static pid_t find_spare(pid_t stub)
-{
-    pid_t found = 0;
-    char name[32];
-    char ignored[32];
-    DIR *proc = opendir("/proc");
-    for (struct dirent *entry; (entry = readdir(proc)) != NULL;) {
-        pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
-        pid_t parent = pid > 0 ? look(pid, name) : 0;
-        if (parent > 0 && strcmp(name, "kiln-spare") == 0 && look(parent, ignored) == stub) {
-            found = pid;
-        }
-    }
-    closedir(proc);
-    return found;
-}
-
 static void the_spare_dies(void **state)
 {
     fixture *f = *state;
     run_record record = {0};
-    pid_t spare = 0;
-    char name[32];
-    const struct timespec pause = {.tv_nsec = 1000000};
     run(f, &record, "echo one");
-    for (int i = 0; i < 20000 && (spare = find_spare(f->zygote->pid)) == 0; i++) {
-        nanosleep(&pause, NULL);
-    }
-    assert_true(spare > 0);
+    assert_true(family_kill(getpid(), "kiln-spare", "kiln-spawner"));
     kiln_sandbox_close(f->sandbox);
-    kill(spare, SIGKILL);
-    for (int i = 0; i < 20000 && look(spare, name) > 0; i++) {
-        nanosleep(&pause, NULL);
-    }
     open_sandbox(f);
     run(f, &record, "echo another");
     assert_string_equal(record.out, "another\n");
