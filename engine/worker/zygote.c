@@ -340,7 +340,9 @@ static int zygote_main(const kiln_zygote_context *context, int socket)
         say(self.socket, KILN_CONTROL_FAILED, &err);
         return 1;
     }
-    rc = say(self.socket, KILN_CONTROL_READY, NULL);
+    /* Its number, so that it is not a plugin's preload that says it. */
+    rc = kiln_control_send(self.socket, KILN_CONTROL_READY, (uint32_t)zygote_pid, NULL, 0, NULL,
+                           0, MSG_DONTWAIT);
     rc = rc < 0 ? rc : serve(&self);
     if (rc < 0) {
         kiln_log(KILN_LOG_ERROR, "zygote", "%s", strerror(-rc));
@@ -393,14 +395,15 @@ int kiln_zygote_await(int socket, pid_t pid, kiln_error *err)
     if (got == 0) {
         return tell_death(pid, err);
     }
-    if (got < 0) {
-        return kiln_error_set(err, EPROTO, "the worker process sent what it should not");
-    }
     int rc = 0;
-    if (message.type != KILN_CONTROL_READY) {
+    if (got > 0 && message.type == KILN_CONTROL_FAILED) {
         rc = kiln_error_set(err, ECANCELED, "%.*s", (int)message.length, message.payload);
+    } else if (got < 0 || message.type != KILN_CONTROL_READY || message.id != (uint32_t)pid) {
+        rc = kiln_error_set(err, EPROTO, "the worker process sent what it should not");
     }
-    kiln_control_clear(&message);
+    if (got > 0) {
+        kiln_control_clear(&message);
+    }
     return rc;
 }
 
