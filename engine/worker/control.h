@@ -46,8 +46,8 @@ typedef enum kiln_control_type {
     KILN_CONTROL_ADJUSTED = 14,   /* empty, or text: why they cannot be kept */
     KILN_CONTROL_NURSE = 15,      /* kiln_control_run without strings: a process that waits to
                                      be the next program; no answer */
-    KILN_CONTROL_CGROUPS = 17,    /* fds: the cgroups that the session's processes enter */
     KILN_CONTROL_BORN = 16,       /* a worker, which is the zygote's child; fd: pidfd */
+    KILN_CONTROL_CGROUPS = 17,    /* fds: the cgroups that the session's processes enter */
     KILN_CONTROL_STARTED = 10,    /* of a spawner, before it preloads; fd: pidfd */
     /* of branches and snapshots, see supervisor_branch.c */
     KILN_CONTROL_NEST = 20,    /* kiln_sandbox_session; fd as OPEN's */

@@ -28,9 +28,9 @@ int kiln_spawner_run(const kiln_worker *(*load)(const char *plugin, kiln_error *
 
 /* As pid 1 of a new pid namespace: makes what no two sessions differ in, takes its session
  * from `orders`, which it owns (the engine's OPEN), and serves that until the engine closes
- * its end of the session's control socket. `failed`: why there is no such namespace, to be
- * told to that; NULL: there is. Returns the exit status of the process; the kernel then kills
- * what is left. */
+ * its end of the session's control socket. `nested`: it stands in another session's
+ * namespaces. `failed`: why there are none of its own, to be told to the engine; NULL: there
+ * are. Returns the exit status of the process; the kernel then kills what is left. */
 int kiln_supervisor_main(const kiln_zygote_context *context, int orders, bool nested,
                          const kiln_error *failed);
 

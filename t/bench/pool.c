@@ -3,8 +3,8 @@
 #include "measure_engine.h"
 
 static measure warm = {.name = "warm_cell"};
-static measure rested = {.name =
-                             "rested_cell"}; /* after the pause that the pool is filled in */
+/* After the pause that the pool is filled in. */
+static measure rested = {.name = "rested_cell"};
 static measure first = {.name = "first_cell"};
 static measure cold = {.name = "cold_first_cell"};
 static measure frame_first = {.name = "frame_first"};
