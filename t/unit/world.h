@@ -5,6 +5,7 @@
 
 #include "base/cleanup.h"
 #include "core/engine.h"
+#include "sandbox/steps.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -229,6 +230,7 @@ static void run_scene(void (*scene)(void), const char *const *set, bool as_root)
         scene();
         kiln_engine_close(w.engine);
         uv_run(&w.loop, UV_RUN_DEFAULT);
+        kiln_cgroup_leave(); /* what exit() would do */
         _exit(0);
     }
     close(fds[1]);
