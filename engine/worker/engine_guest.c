@@ -371,7 +371,8 @@ int kiln_guest_execute(kiln_guest *guest, const kiln_input *input, kiln_error *e
     }
     /* The cell that a busy worker is running goes on, and on being counted. */
     bool first = !guest->running;
-    guest->dialogue.linger_us = first && kiln_linger_begin(guest->linger) ? KILN_LINGER_US : 0;
+    guest->dialogue.linger_us =
+        first && kiln_linger_begin(guest->linger) ? KILN_LINGER_WORKER_US : 0;
     guest->running = true;
     int rc = kiln_dialogue_execute(&guest->dialogue, input, err);
     if (rc < 0) {

@@ -3,8 +3,8 @@
  * Engine and worker answer each other in microseconds, and each would go to sleep in
  * between: on a machine that is otherwise idle its processor halts, and waking it takes
  * longer than a small cell (a virtual processor: 20 us each way). So, while there is one
- * cell on its way and no more, either side looks again and again for KILN_LINGER_US before
- * it sleeps, and offers its processor to others each time. With several cells on their way
+ * cell on its way and no more, either side looks again and again for a while before it
+ * sleeps, and offers its processor to others each time. With several cells on their way
  * nobody lingers: there is work enough, and processors are better used for it. */
 #ifndef KILN_WORKER_LINGER_H
 #define KILN_WORKER_LINGER_H
@@ -12,7 +12,11 @@
 #include <stdbool.h>
 #include <uv.h>
 
-enum { KILN_LINGER_US = 50 };
+enum {
+    KILN_LINGER_US = 50,         /* the engine, for the answer */
+    KILN_LINGER_WORKER_US = 200, /* the worker, for the next cell: the engine's policies after
+                                  * this one, the caller, and the policies before the next */
+};
 
 typedef struct kiln_linger kiln_linger;
 
