@@ -4,11 +4,11 @@
 #include "core/session.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 int kiln_uuid(char text[37])
 {
+    static const char digits[] = "0123456789abcdef";
     unsigned char b[16];
     int rc = kiln_random(b, sizeof(b));
     if (rc < 0) {
@@ -16,9 +16,14 @@ int kiln_uuid(char text[37])
     }
     b[6] = (b[6] & 0x0f) | 0x40;
     b[8] = (b[8] & 0x3f) | 0x80;
-    snprintf(text, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
-             b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12],
-             b[13], b[14], b[15]);
+    for (size_t i = 0; i < sizeof(b); i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10) {
+            *text++ = '-';
+        }
+        *text++ = digits[b[i] >> 4];
+        *text++ = digits[b[i] & 0x0f];
+    }
+    *text = '\0';
     return 0;
 }
 

@@ -319,7 +319,7 @@ static int l_copy(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
-    lua_newtable(L);
+    lua_createtable(L, 0, KILN_REQUEST_FIELDS);
     lua_pushnil(L);
     while (lua_next(L, 1) != 0) {
         lua_pushvalue(L, -2);

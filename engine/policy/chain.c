@@ -281,10 +281,10 @@ static int l_finish(lua_State *L)
 static int l_take(lua_State *L)
 {
     kiln_policy_run *run = kiln_policy_run_here(L);
-    kiln_wait *wait = &run->waits[0];
     if (run->wait_count == 0) {
         return luaL_error(L, "nothing was awaited");
     }
+    kiln_wait *wait = &run->waits[0];
     if (wait->type == KILN_WAIT_SLEEP) {
         return 0;
     }
@@ -355,6 +355,7 @@ static void run_free(kiln_policy_run *run)
         kiln_shared_release(run->chain->policies->shared, json_string_value(name));
     }
     json_decref(run->holds);
+    free(run->waits);
     free(run);
 }
 

@@ -178,8 +178,8 @@ struct kiln_policy_run {
     kiln_thread *thread;
     size_t level; /* of the policy that runs, from 1; 0: none */
     uint64_t spent;
-    kiln_wait waits[KILN_RUN_WAITS];
-    size_t wait_count;
+    kiln_wait *waits; /* cleared from wait_count on */
+    size_t wait_count, wait_capacity;
     kiln_wait_mode mode;
     bool starting;
     bool cancelled;

@@ -19,7 +19,7 @@ static void set_string(lua_State *L, const char *key, const char *value)
 
 void kiln_lua_push_request(lua_State *L, const kiln_request *request, const char *session_id)
 {
-    lua_createtable(L, 0, 12);
+    lua_createtable(L, 0, KILN_REQUEST_FIELDS);
     lua_pushlstring(L, request->code, request->code_length);
     lua_setfield(L, -2, "code");
     set_string(L, "language", request->language);
@@ -208,11 +208,15 @@ static int take_limit(lua_State *L, kiln_request *request, kiln_error *err)
                               "output, disk, files, open_files, file_size, cpus",
                               name);
     }
-    char key[32];
-    snprintf(key, sizeof(key), "limits.%s", name);
     double scale = field->unit == KILN_LIMIT_THOUSANDTHS ? 1000 : 1;
-    return take_number(L, lua_gettop(L), key, scale, kiln_limit_at(&request->limits, field),
-                       err);
+    uint64_t *limit = kiln_limit_at(&request->limits, field);
+    int rc = take_number(L, lua_gettop(L), name, scale, limit, err);
+    if (rc < 0) { /* again, by its whole name: mostly it is not needed, and made for nothing */
+        char key[32];
+        snprintf(key, sizeof(key), "limits.%s", name);
+        rc = take_number(L, lua_gettop(L), key, scale, limit, err);
+    }
+    return rc;
 }
 
 static int take_limits(lua_State *L, int index, kiln_request *request, kiln_error *err)

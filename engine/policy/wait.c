@@ -151,6 +151,15 @@ kiln_wait *kiln_wait_prepare(lua_State *L, kiln_policy_run *run, size_t count,
         kiln_api_raise(L, &err);
     }
     kiln_wait_clear(run);
+    if (count > run->wait_capacity) {
+        kiln_wait *waits = calloc(count, sizeof(*waits));
+        if (waits == NULL) {
+            luaL_error(L, "not enough memory");
+        }
+        free(run->waits);
+        run->waits = waits;
+        run->wait_capacity = count;
+    }
     run->wait_count = count;
     run->mode = mode;
     return run->waits;
