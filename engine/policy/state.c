@@ -16,6 +16,17 @@
 
 enum { SET_UP_MS = 5000 };
 
+/* Lua's collector begins anew when the state holds so many percent of what it held after the
+ * last time. Garbage counts against the cap, too, and what does not fit is not collected for
+ * but refused: so it is collected early where the state is not small against its cap. */
+enum { PAUSE = 200, PAUSE_TIGHT = 130 };
+
+static void set_pause(kiln_lua *lua, bool tight)
+{
+    lua->tight = tight;
+    lua_gc(lua->L, LUA_GCSETPAUSE, tight ? PAUSE_TIGHT : PAUSE); /* sets a number, no more */
+}
+
 static void *allocate_capped(void *user, void *block, size_t old_size, size_t new_size)
 {
     kiln_lua *lua = user;
@@ -28,6 +39,10 @@ static void *allocate_capped(void *user, void *block, size_t old_size, size_t ne
     } else if (result != NULL) {
         lua->used += new_size;
         lua->used -= old_size < lua->used ? old_size : lua->used;
+    }
+    bool tight = lua->used > lua->cap / 4;
+    if (tight != lua->tight) {
+        set_pause(lua, tight);
     }
     return result;
 }
@@ -77,8 +92,7 @@ static int set_up(lua_State *L)
         lua_pushstring(L, libraries[i].name);
         lua_call(L, 1, 0);
     }
-    /* Collect early: garbage counts against the cap, too. */
-    lua_gc(L, LUA_GCSETPAUSE, 130);
+    set_pause(lua, lua->tight);
     lua_gc(L, LUA_GCSETSTEPMUL, 300);
     kiln_lua_load_own(L, kiln_library_lua, "=[kiln library]");
     kiln_pattern_push(L);

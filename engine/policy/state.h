@@ -30,6 +30,7 @@ typedef struct kiln_lua {
     void *allocator;
     size_t used;
     size_t cap;
+    bool tight;     /* more than a quarter of the cap is used */
     size_t granted; /* above the cap, for what the engine itself brings in: code, stdin */
     kiln_budget budget;
     struct kiln_policy_run *current; /* the execution that runs right now, or NULL */

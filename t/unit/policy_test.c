@@ -451,6 +451,17 @@ static void memory(void **state)
                           "assert(not ok) return next(input)"));
 }
 
+/* What is thrown away is collected before it meets the cap, also with much that is kept. */
+static void garbage_is_no_use_of_memory(void **state)
+{
+    fixture *f = *state;
+    f->budget = (kiln_chain_budget){.memory = 8 << 20, .burst_ms = 10000, .total_ms = 10000};
+    passes(f, POLICY("local kept = {}\n"
+                     "for i = 1, 5000 do kept[i] = ('x'):rep(900) .. i end\n"
+                     "for i = 1, 30000 do local thrown = ('y'):rep(900) .. i end\n"
+                     "return #kept == 5000 and next(input)"));
+}
+
 static void depth(void **state)
 {
     ((fixture *)*state)->patient = true;
@@ -1254,6 +1265,7 @@ int main(void)
         TEST(waiting_is_not_counted),
         TEST(awaits_are_bounded),
         TEST(memory),
+        TEST(garbage_is_no_use_of_memory),
         TEST(depth),
         TEST(bombs_in_c),
         TEST(error_objects),
