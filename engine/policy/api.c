@@ -314,17 +314,28 @@ static int l_size(lua_State *L)
     return push_unit(L, kiln_parse_size);
 }
 
+/* A table to copy that at `index` into, with room for some `names`: one that grows costs
+ * more than the copying. */
+static void push_copy_of(lua_State *L, int index, int names)
+{
+    int listed = (int)lua_objlen(L, index);
+    lua_pushnil(L);
+    bool empty = lua_next(L, index) == 0;
+    lua_settop(L, -(empty ? 0 : 2) - 1);
+    lua_createtable(L, listed, empty || listed > 0 ? 0 : names);
+}
+
 /* kiln.copy(input) -> a table of its own, and of its tables */
 static int l_copy(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
-    lua_createtable(L, 0, KILN_REQUEST_FIELDS);
+    push_copy_of(L, 1, 12);
     lua_pushnil(L);
     while (lua_next(L, 1) != 0) {
         lua_pushvalue(L, -2);
         if (lua_istable(L, -2)) {
-            lua_newtable(L);
+            push_copy_of(L, lua_gettop(L) - 1, 8);
             lua_pushnil(L);
             while (lua_next(L, -4) != 0) {
                 lua_pushvalue(L, -2);

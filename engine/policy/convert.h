@@ -16,7 +16,6 @@
 enum {
     KILN_CONVERT_DEPTH = 64,
     KILN_CONVERT_SLOTS = 4 + 3 * KILN_CONVERT_DEPTH,
-    KILN_REQUEST_FIELDS = 12, /* of the input table, at most */
 };
 
 /* null becomes nil. Longjmps. */
