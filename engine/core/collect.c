@@ -79,11 +79,11 @@ static void save_images(kiln_execution *execution, kiln_result *result)
 }
 
 void kiln_core_run_collect(kiln_execution *execution, kiln_result *result, int root_fd,
-                           const char *area, const kiln_manifest *before)
+                           const char *area, kiln_manifest **look)
 {
     kiln_error err = KILN_ERROR_INIT;
-    if (root_fd >= 0 && before != NULL &&
-        kiln_workdir_collect(root_fd, area, before, execution->options.out_fd,
+    if (root_fd >= 0 && *look != NULL &&
+        kiln_workdir_collect(root_fd, area, look, execution->options.out_fd,
                              execution->out_path, result->output_files, refused, result,
                              &err) < 0) {
         kiln_log(KILN_LOG_ERROR, "files", "%s", err.text);

@@ -101,7 +101,7 @@ void kiln_execution_replay(const kiln_execution *execution, const kiln_result *r
 
 /* collect.c: what the session's file system and the outputs hold, as output files. */
 void kiln_core_run_collect(kiln_execution *execution, kiln_result *result, int root_fd,
-                           const char *area, const kiln_manifest *before);
+                           const char *area, kiln_manifest **look);
 
 /* session.c */
 /* Watches for idle ones; -ENOMEM. */

@@ -29,8 +29,8 @@ struct kiln_core_run {
     kiln_ticket ticket;
     bool executing;
     int root_fd;
-    const char *area; /* the work directory in it */
-    kiln_manifest *manifest;
+    const char *area;    /* the work directory in it */
+    kiln_manifest *look; /* at the work directory before the cell, then after it */
     kiln_result *result;
     kiln_output_log *log;
     const char **file_names;
@@ -116,6 +116,31 @@ static bool begin_queued(kiln_execution *execution)
     return true;
 }
 
+/* What stands there now is what the next cell finds: what is written in between, by threads
+ * and processes that were left running, is told by that one. Not where a policy may still
+ * have all of it undone. */
+static void keep_look(kiln_core_run *run)
+{
+    kiln_binding *binding = kiln_bindings_find(&run->execution->session->base, run->backend);
+    if (run->look != NULL && binding != NULL && !run->request->transaction) {
+        kiln_binding_keep_look(binding, kiln_steal(run->look));
+    }
+}
+
+/* Before the cell: what stands in the work directory, its own input files included. */
+static int take_look(kiln_core_run *run, kiln_error *err)
+{
+    run->look = kiln_binding_take_look(run->binding);
+    if (run->look != NULL && (run->request->input_file_count > 0 ||
+                              !kiln_manifest_is_of(run->look, run->root_fd, run->area))) {
+        kiln_manifest_free(kiln_steal(run->look));
+    }
+    if (run->look == NULL) {
+        run->look = kiln_manifest_take(run->root_fd, run->area, err);
+    }
+    return run->look != NULL ? 0 : err->code;
+}
+
 /* Ends the run: the caller has filled the result. */
 static void finish(kiln_core_run *run)
 {
@@ -125,7 +150,8 @@ static void finish(kiln_core_run *run)
     if (run->timer != NULL) {
         uv_close((uv_handle_t *)run->timer, free_timer);
     }
-    kiln_core_run_collect(run->execution, run->result, run->root_fd, run->area, run->manifest);
+    kiln_core_run_collect(run->execution, run->result, run->root_fd, run->area, &run->look);
+    keep_look(run);
     run->result->duration_ms = (double)(kiln_now_ns() - run->execution->started_ns) / 1e6;
     run->result->streamed = run->live;
     if (run->done != NULL) {
@@ -133,7 +159,7 @@ static void finish(kiln_core_run *run)
     } else if (!begin_queued(run->execution)) {
         kiln_execution_run_over(run->execution);
     }
-    kiln_manifest_free(run->manifest);
+    kiln_manifest_free(run->look);
     kiln_result_unref(run->result);
     kiln_request_free(run->request);
     free(run->file_names);
@@ -360,8 +386,8 @@ static void on_file(void *user, const char *name)
     (void)name;
     kiln_manifest *again = kiln_manifest_take(run->root_fd, run->area, &err);
     if (again != NULL) {
-        kiln_manifest_free(run->manifest);
-        run->manifest = again;
+        kiln_manifest_free(run->look);
+        run->look = again;
     }
 }
 
@@ -414,8 +440,7 @@ static void on_kept(void *user, const kiln_error *err)
             refuse(run, "InputFiles", own.text);
             return;
         }
-        run->manifest = kiln_manifest_take(run->root_fd, run->area, &own);
-        if (run->manifest == NULL) {
+        if (take_look(run, &own) < 0) {
             refuse(run, "WorkDirectory", own.text);
             return;
         }

@@ -82,11 +82,11 @@ int kiln_session_files_collect(const kiln_session *session, int out_fd, const ch
                                void (*refused)(void *user, const char *name, const char *why),
                                void *user, kiln_error *err)
 {
-    static const kiln_manifest nothing = {.count = 0};
+    auto_manifest kiln_manifest *look = NULL; /* all of it is new */
     place at;
     int rc = find_place(session, &at, err);
     return rc < 0 ? rc
-                  : kiln_workdir_collect(at.root, at.area, &nothing, out_fd, out_path, files,
+                  : kiln_workdir_collect(at.root, at.area, &look, out_fd, out_path, files,
                                          refused, user, err);
 }
 

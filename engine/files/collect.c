@@ -304,38 +304,34 @@ static void tell_counts(const collector *c, const kiln_manifest *now)
  * and giving it back its permissions. */
 static bool was_and_is_empty(const kiln_manifest *before, kiln_error *err)
 {
-    if (before->count > 0 || before->unreadable || before->work_fd < 0 ||
+    if (before == NULL || before->count > 0 || before->unreadable || before->work_fd < 0 ||
         lseek(before->work_fd, 0, SEEK_SET) < 0) {
         return false;
     }
-    kiln_manifest *now = kiln_manifest_walk(before->work_fd, false, err);
-    bool empty = now != NULL && now->count == 0 && !now->unreadable;
-    kiln_manifest_free(now);
-    return empty;
+    auto_manifest kiln_manifest *now = kiln_manifest_walk(before->work_fd, false, err);
+    return now != NULL && now->count == 0 && !now->unreadable;
 }
 
-int kiln_workdir_collect(int root_fd, const char *area, const kiln_manifest *before, int out_fd,
+int kiln_workdir_collect(int root_fd, const char *area, kiln_manifest **look, int out_fd,
                          const char *out_path, json_t *output_files,
                          void (*refused)(void *user, const char *name, const char *why),
                          void *user, kiln_error *err)
 {
+    auto_manifest kiln_manifest *before = kiln_steal(*look);
     if (was_and_is_empty(before, err)) {
+        *look = kiln_steal(before);
         return 0;
     }
     auto_close int work_fd = kiln_workdir_open(root_fd, area, err);
     if (work_fd < 0) {
         return work_fd;
     }
-    kiln_manifest *now = kiln_manifest_walk(work_fd, false, err);
+    auto_manifest kiln_manifest *now = kiln_manifest_walk(work_fd, true, err);
     if (now == NULL) {
         return -ENOMEM;
     }
-    if (now->count == 0) {
-        kiln_manifest_free(now);
-        return 0;
-    }
-    auto_free char *chunk = malloc(CHUNK);
-    int rc = chunk == NULL || sodium_init() < 0 ? -ENOMEM : 0;
+    auto_free char *chunk = now->count > 0 ? malloc(CHUNK) : NULL;
+    int rc = now->count > 0 && (chunk == NULL || sodium_init() < 0) ? -ENOMEM : 0;
     collector c = {
         .work_fd = work_fd,
         .out_fd = out_fd,
@@ -350,8 +346,14 @@ int kiln_workdir_collect(int root_fd, const char *area, const kiln_manifest *bef
         rc = collect_changes(&c, before, now);
         tell_counts(&c, now);
     }
-    kiln_manifest_free(now);
-    return rc < 0 ? kiln_error_set(err, rc, "output files: out of memory") : 0;
+    if (rc < 0) {
+        return kiln_error_set(err, rc, "output files: out of memory");
+    }
+    if (now->count <= KILN_MANIFEST_KEPT_MAX && !now->cut && !now->unreadable &&
+        kiln_manifest_own(now, &work_fd)) {
+        *look = kiln_steal(now);
+    }
+    return 0;
 }
 
 /* "plot.png" -> "plot-2.png" */

@@ -171,15 +171,9 @@ static int by_name(const void *a, const void *b)
                   ((const kiln_manifest_entry *)b)->name);
 }
 
-static void free_manifest(kiln_manifest **manifest)
-{
-    kiln_manifest_free(*manifest);
-}
-
 kiln_manifest *kiln_manifest_walk(int work_fd, bool hash, kiln_error *err)
 {
-    kiln_manifest *manifest __attribute__((cleanup(free_manifest))) =
-        calloc(1, sizeof(*manifest));
+    auto_manifest kiln_manifest *manifest = calloc(1, sizeof(*manifest));
     if (manifest == NULL) {
         kiln_error_set(err, -ENOMEM, "work directory: out of memory");
         return NULL;
@@ -203,11 +197,32 @@ kiln_manifest *kiln_manifest_take(int root_fd, const char *area, kiln_error *err
     if (work_fd < 0) {
         return NULL;
     }
-    kiln_manifest *manifest = kiln_manifest_walk(work_fd, true, err);
-    if (manifest != NULL) {
-        manifest->work_fd = kiln_steal_fd(&work_fd);
+    auto_manifest kiln_manifest *manifest = kiln_manifest_walk(work_fd, true, err);
+    if (manifest != NULL && !kiln_manifest_own(manifest, &work_fd)) {
+        kiln_error_set(err, errno, "session: cannot look at its %s/", area);
+        return NULL;
     }
-    return manifest;
+    return kiln_steal(manifest);
+}
+
+bool kiln_manifest_own(kiln_manifest *manifest, int *work_fd)
+{
+    struct stat st;
+    if (fstat(*work_fd, &st) < 0) {
+        return false;
+    }
+    manifest->work_fd = kiln_steal_fd(work_fd);
+    manifest->device = st.st_dev;
+    manifest->inode = st.st_ino;
+    return true;
+}
+
+bool kiln_manifest_is_of(const kiln_manifest *manifest, int root_fd, const char *area)
+{
+    struct stat st;
+    return manifest->work_fd >= 0 && fstatat(root_fd, area, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           st.st_dev == manifest->device && st.st_ino == manifest->inode &&
+           (st.st_mode & 0700) == 0700; /* else kiln_workdir_open gives them back */
 }
 
 void kiln_manifest_free(kiln_manifest *manifest)

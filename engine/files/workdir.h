@@ -11,6 +11,7 @@
 #include "contract/input.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
@@ -38,16 +39,19 @@ int kiln_workdir_keep_only(int root_fd, const char *area, const json_t *names, k
 /* What is there, so that later what was made or changed can be told. */
 typedef struct kiln_manifest kiln_manifest;
 kiln_manifest *kiln_manifest_take(int root_fd, const char *area, kiln_error *err);
-void kiln_manifest_free(kiln_manifest *manifest);
+/* Whether it tells of this very directory, which may have been replaced meanwhile, and its
+ * owner can use that. */
+bool kiln_manifest_is_of(const kiln_manifest *manifest, int root_fd, const char *area);
+void kiln_manifest_free(kiln_manifest *manifest); /* NULL is allowed */
 
-/* Copies what was made or changed since `before` into the directory `out_fd`
- * (created folders 0755, files 0644, opened beneath it; existing files are
- * replaced) and appends {"name","path","mime_type","size","sha256"} to
- * output_files, path being out_path "/" name. out_fd -1: nothing is copied, path
- * is null, size and hash are told. What is refused (links, devices, several links,
- * odd names, changed while read, past the bounds) is reported through `refused`,
- * one line each, at most 100 and then a count. */
-int kiln_workdir_collect(int root_fd, const char *area, const kiln_manifest *before, int out_fd,
+/* Copies what was made or changed since `*look` was taken (NULL: ever) into the directory
+ * `out_fd` (created folders 0755, files 0644, opened beneath it; existing files are replaced)
+ * and appends {"name","path","mime_type","size","sha256"} to output_files, path being out_path
+ * "/" name. out_fd -1: nothing is copied, path is null, size and hash are told. What is refused
+ * (links, devices, several links, odd names, changed while read, past the bounds) is reported
+ * through `refused`, one line each, at most 100 and then a count. *look becomes what is there
+ * now; NULL after an error, and where that is too much to be kept. */
+int kiln_workdir_collect(int root_fd, const char *area, kiln_manifest **look, int out_fd,
                          const char *out_path, json_t *output_files,
                          void (*refused)(void *user, const char *name, const char *why),
                          void *user, kiln_error *err);

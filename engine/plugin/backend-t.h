@@ -67,6 +67,7 @@ struct kiln_binding {
     bool ready;
     bool preparing;             /* session_prepare has not been answered yet */
     char prepared_language[64]; /* of the last session_prepare */
+    kiln_manifest *look;        /* of the work directory after the last cell; or NULL */
     bool disk_full, files_full; /* as last seen, of a plugin's own file system */
     kiln_ready_waiter *waiters;
     struct kiln_proxy *proxy; /* of KILN_NETWORK_PROXY */

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "config/config.h"
+#include "files/workdir.h"
 #include "sandbox/sandbox.h"
 #include "worker/sandboxed.h"
 
@@ -133,6 +134,10 @@ typedef struct kiln_run_callbacks {
  * may run. Never called after kiln_binding_forget. */
 void kiln_binding_checkpoint(kiln_binding *binding, const kiln_limits *limits,
                              void (*done)(void *user, const kiln_error *err), void *user);
+/* What stood in the work directory when the last cell there had ended, for the next one to
+ * begin with: the caller's, it is kept no longer; NULL: not known. */
+kiln_manifest *kiln_binding_take_look(kiln_binding *binding);
+void kiln_binding_keep_look(kiln_binding *binding, kiln_manifest *look); /* takes it over */
 /* Somebody else than a cell has changed its files: what is kept is no longer what it is. */
 void kiln_bindings_changed(kiln_session *session);
 /* One execution; one at a time in a binding. 0: on_complete follows, never from

@@ -58,6 +58,7 @@ static void close_binding(kiln_binding *binding)
         kiln_sandbox_close(binding->sandbox);
     }
     kiln_transaction_close(binding);
+    kiln_manifest_free(binding->look);
     kiln_proxy_free(kiln_steal(binding->proxy));
     unlink_binding(binding);
     if (binding->deferred != NULL) {
@@ -279,6 +280,7 @@ static void refuse_waiters(kiln_binding *binding, const char *why)
     kiln_error err = KILN_ERROR_INIT;
     kiln_error_set(&err, EIO, "backend %s: %s", kiln_backend_name(binding->backend), why);
     binding->root_fd = -1;
+    kiln_binding_keep_look(binding, NULL);
     kiln_ready_waiter *waiter = kiln_steal(binding->waiters);
     while (waiter != NULL) {
         kiln_ready_waiter *next = waiter->next;

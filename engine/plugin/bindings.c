@@ -1,6 +1,8 @@
 /* What is to be told of a session over all its backends. */
 #include "plugin/backend-t.h"
 
+#include "base/cleanup.h"
+
 #include <sys/statvfs.h>
 
 uint64_t kiln_bindings_memory(const kiln_session *session)
@@ -45,4 +47,15 @@ kiln_binding *kiln_bindings_find(const kiln_session *session, const kiln_backend
 int kiln_binding_root(const kiln_binding *binding)
 {
     return binding->root_fd;
+}
+
+kiln_manifest *kiln_binding_take_look(kiln_binding *binding)
+{
+    return kiln_steal(binding->look);
+}
+
+void kiln_binding_keep_look(kiln_binding *binding, kiln_manifest *look)
+{
+    kiln_manifest_free(binding->look);
+    binding->look = look;
 }

@@ -155,6 +155,7 @@ int kiln_transaction_begin(kiln_binding *binding, const kiln_input *input, kiln_
 void kiln_bindings_changed(kiln_session *session)
 {
     for (kiln_binding *binding = session->bindings; binding != NULL; binding = binding->next) {
+        kiln_binding_keep_look(binding, NULL);
         if (!binding->transaction.undecided && !binding->running) {
             release(binding);
         }

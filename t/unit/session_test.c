@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -28,6 +29,7 @@ typedef struct answer {
     kiln_status status; /* of a cell */
     char text[200];     /* stdout, or the result's text */
     char decisions[400];
+    char files[200]; /* "a.txt b.txt " */
     uint64_t count;
 } answer;
 
@@ -173,6 +175,12 @@ static void on_done(void *user, kiln_result *result)
                  text != NULL    ? text
                  : value != NULL ? value
                                  : "");
+    }
+    json_array_foreach(result->output_files, i, output)
+    {
+        size_t used = strlen(a->files);
+        snprintf(a->files + used, sizeof(a->files) - used, "%s ",
+                 json_string_value(json_object_get(output, "name")));
     }
     auto_free char *decisions = json_dumps(result->decisions, JSON_COMPACT);
     snprintf(a->decisions, sizeof(a->decisions), "%s", decisions);
@@ -456,6 +464,51 @@ static void python_is_restarted(void **state)
     assert_int_equal(run(f, "1").count, 1);
 }
 
+/* A file is told by one cell: the first that ends when it is there. */
+static void a_file_is_told_once(void **state)
+{
+    fixture *f = *state;
+    kiln_error err = KILN_ERROR_INIT;
+    assert_string_equal(run(f, "1").files, "");
+    assert_string_equal(run(f, "open('a.txt', 'w').write('x')").files, "a.txt ");
+    assert_string_equal(run(f, "1").files, "");
+    run(f, "import os, threading, time\n"
+           "def later():\n"
+           "    time.sleep(0.05)\n"
+           "    open('late', 'w').write('x')\n"
+           "    os.rename('late', 'late.txt')\n"
+           "threading.Thread(target=later).start()");
+    bool there = false;
+    for (int i = 0; i < 20000 && !there;
+         i++) { /* between two cells, by what was left running */
+        auto_json json_t *files = kiln_session_files(f->session, &err);
+        auto_free char *names = json_dumps(files, JSON_COMPACT);
+        there = strstr(names, "late.txt") != NULL;
+        usleep(1000);
+    }
+    assert_true(there);
+    assert_string_equal(run(f, "1").files, "late.txt ");
+    assert_string_equal(run(f, "1").files, "");
+    assert_int_equal(kiln_session_file_put(f->session, "given.txt", "conf/kiln.ini", &err), 0);
+    assert_string_equal(run(f, "1").files, ""); /* not made by code */
+    assert_string_equal(run(f, "open('given.txt', 'a').write('x')").files, "given.txt ");
+    assert_string_equal(run(f, "import os; os.remove('given.txt'); os.mkdir('b')").files, "");
+    assert_string_equal(run(f, "open('b/c', 'w'); open('a.txt', 'w').write('y')").files,
+                        "a.txt b/c ");
+    kiln_session_restart(f->session);
+    assert_string_equal(run(f, "1").files, "");
+}
+
+/* What is kept from cell to cell is bounded; past it the cell's own look tells. */
+static void many_files_are_told_once(void **state)
+{
+    fixture *f = *state;
+    run(f, "for i in range(1100): open(f'{i}.txt', 'w').close()");
+    assert_string_equal(run(f, "1").files, "");
+    assert_string_equal(run(f, "open('7.txt', 'w').write('x')").files, "7.txt ");
+    assert_string_equal(run(f, "1").files, "");
+}
+
 static void closed_while_it_runs(void **state)
 {
     fixture *f = *state;
@@ -508,6 +561,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(query_that_does_not_end, with_python, teardown),
         cmocka_unit_test_setup_teardown(crash_in_a_query, with_python, teardown),
         cmocka_unit_test_setup_teardown(python_is_restarted, with_python, teardown),
+        cmocka_unit_test_setup_teardown(a_file_is_told_once, with_python, teardown),
+        cmocka_unit_test_setup_teardown(many_files_are_told_once, with_python, teardown),
         cmocka_unit_test_setup_teardown(closed_while_it_runs, with_python, teardown),
         cmocka_unit_test_setup_teardown(memory_of_all, with_little_memory, teardown),
     };

@@ -171,6 +171,10 @@ static void files(void)
         if (strcmp(text_of(now, "stdout"), "True\n") != 0) {
             report("%s: %s %s", breakers[i], text_of(now, "stdout"), message_of(now));
         }
+        /* put back by the engine, made by no cell */
+        if (json_array_size(json_object_get(now, "output_files")) > 0) {
+            report("%s: files are told that the next cell did not make", breakers[i]);
+        }
     }
     /* what it keeps is out of reach */
     EXPECT(a,
@@ -273,6 +277,13 @@ static void policies(void)
     EXPECT_HOW(a, "x = 4; print('fine')", "ok", "fine\n", .transaction = true,
                .chain = "judge");
     EXPECT(a, "print(x)", "ok", "4\n");
+    /* undone after its files were told: the next cell has not made them */
+    EXPECT(a, "open('g', 'w').write('1')", "ok", NULL);
+    EXPECT_HOW(a, "open('g', 'w').write('2'); print('secret')", "denied", NULL,
+               .transaction = true, .chain = "judge");
+    auto_json json_t *next = execute(a, "print(open('g').read())", &(manner){0});
+    CHECK(strcmp(text_of(next, "stdout"), "1\n") == 0);
+    CHECK(json_array_size(json_object_get(next, "output_files")) == 0);
 }
 
 static void with_branches(void)

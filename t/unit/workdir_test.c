@@ -98,7 +98,7 @@ static void collect(fixture *f)
 {
     json_array_clear(f->files);
     json_array_clear(f->refused);
-    assert_int_equal(kiln_workdir_collect(f->root_fd, KILN_AREA_WORK, f->before, f->out_fd,
+    assert_int_equal(kiln_workdir_collect(f->root_fd, KILN_AREA_WORK, &f->before, f->out_fd,
                                           "OUT", f->files, on_refused, f, &f->err),
                      0);
 }
@@ -331,7 +331,7 @@ static void collect_without_a_place_only_tells(void **state)
     take(f);
     make(f, "x.txt", "x");
     json_t *files = json_array();
-    assert_int_equal(kiln_workdir_collect(f->root_fd, KILN_AREA_WORK, f->before, -1, NULL,
+    assert_int_equal(kiln_workdir_collect(f->root_fd, KILN_AREA_WORK, &f->before, -1, NULL,
                                           files, NULL, NULL, &f->err),
                      0);
     assert_int_equal(json_array_size(files), 1);
@@ -473,7 +473,7 @@ static void collect_bounds_the_count(void **state)
         auto_close int fd = openat(f->work_fd, name, O_WRONLY | O_CREAT, 0644);
         assert_true(fd >= 0);
     }
-    assert_int_equal(kiln_workdir_collect(f->root_fd, KILN_AREA_WORK, f->before, -1, NULL,
+    assert_int_equal(kiln_workdir_collect(f->root_fd, KILN_AREA_WORK, &f->before, -1, NULL,
                                           f->files, on_refused, f, &f->err),
                      0);
     assert_int_equal(json_array_size(f->files), KILN_COLLECT_FILES_MAX);
@@ -667,6 +667,25 @@ static void mime_types(void **state)
 
 #define WITH_FIXTURE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
+/* A look is of one directory, and not of another that has taken its place. */
+static void a_look_is_of_one_directory(void **state)
+{
+    fixture *f = *state;
+    take(f);
+    assert_true(kiln_manifest_is_of(f->before, f->root_fd, KILN_AREA_WORK));
+    assert_int_equal(fchmodat(f->root_fd, KILN_AREA_WORK, 0, 0), 0);
+    assert_false(kiln_manifest_is_of(f->before, f->root_fd, KILN_AREA_WORK));
+    take(f); /* the permissions are given back */
+    assert_true(kiln_manifest_is_of(f->before, f->root_fd, KILN_AREA_WORK));
+    assert_int_equal(renameat(f->root_fd, KILN_AREA_WORK, f->root_fd, "old"), 0);
+    assert_false(kiln_manifest_is_of(f->before, f->root_fd, KILN_AREA_WORK));
+    assert_int_equal(symlinkat("old", f->root_fd, KILN_AREA_WORK), 0);
+    assert_false(kiln_manifest_is_of(f->before, f->root_fd, KILN_AREA_WORK));
+    assert_int_equal(unlinkat(f->root_fd, KILN_AREA_WORK, 0), 0);
+    assert_int_equal(mkdirat(f->root_fd, KILN_AREA_WORK, 0755), 0);
+    assert_false(kiln_manifest_is_of(f->before, f->root_fd, KILN_AREA_WORK));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -687,6 +706,7 @@ int main(void)
         WITH_FIXTURE(collect_into_a_folder_that_holds_something),
         WITH_FIXTURE(collect_survives_a_race),
         WITH_FIXTURE(work_directory_without_permissions),
+        WITH_FIXTURE(a_look_is_of_one_directory),
         WITH_FIXTURE(output_file_gets_a_free_name),
         WITH_FIXTURE(opened_beneath_or_not_at_all),
         cmocka_unit_test(mime_types),
