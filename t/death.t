@@ -28,7 +28,10 @@ local function family(pid)
   local function descend(at)
     for _, child in ipairs(children[at] or {}) do
       local name = stat(child):match("^kiln%-(%a+)$") or "program"
-      found[name == "guest" and "worker" or name == "program" and found.init and "worker" or name] = child
+      -- A supervisor that is just being forked still has the spawner's name.
+      if name ~= "spawner" or not found.spawner then
+        found[name == "guest" and "worker" or name == "program" and found.init and "worker" or name] = child
+      end
       descend(child)
     end
   end
