@@ -277,7 +277,7 @@ clean:
 # A stamp a file, so that only what changed is looked at again.
 TIDY = $(C_SOURCES:%=$(BUILD)/lint/%.tidy)
 lint: packages-lint
-	@$(SUBMAKE) lint-format lint-cppcheck lint-scripts $(TIDY)
+	@$(SUBMAKE) lint-format lint-cppcheck lint-scripts lint-defences $(TIDY)
 	@echo 'lint: clean'
 
 format:
@@ -299,6 +299,10 @@ lint-scripts:
 	  do luajit -bl "$$f" >/dev/null || exit 1; done
 	@for f in $(wildcard plugins/*/*.py t/*/*.py); do $(PYTHON) -c \
 	  'import sys; compile(open(sys.argv[1]).read(), sys.argv[1], "exec")' "$$f" || exit 1; done
+
+# What `make defences` takes out is still there to be taken.
+lint-defences:
+	@t/defences/run --check
 
 $(BUILD)/lint/%.tidy: % $(HEADERS) .clang-tidy
 	@mkdir -p $(@D)
@@ -367,7 +371,7 @@ help:
 	@echo 'make coverage  line coverage of the tests'
 	@echo 'make clean'
 
-.PHONY: all run test test-v2 defences suite sanitize coverage install clean lint format lint-format lint-cppcheck \
+.PHONY: all run test test-v2 defences suite sanitize coverage install clean lint format lint-format lint-cppcheck lint-defences \
   lint-scripts fuzz fuzz-run bench real releases scenarios help
 -include $(ENGINE_OBJECTS:.o=.d) $(PLUGIN_SOURCES:%.c=$(BUILD)/%.d) $(UNITS:=.d) \
   $(TEST_PLUGINS:.so=.d) $(BENCHES:=.d) $(FUZZERS:=.d)
