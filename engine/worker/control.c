@@ -54,6 +54,13 @@ static int read_all(int fd, char *data, size_t length)
     return 0;
 }
 
+int kiln_control_pair(int pair[2], const char *whose, kiln_error *err)
+{
+    return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0
+               ? kiln_error_errno(err, errno, "%s: socketpair", whose)
+               : 0;
+}
+
 int kiln_control_send(int socket, kiln_control_type type, uint32_t id, const void *payload,
                       size_t length, const int *fds, int fd_count, int flags)
 {

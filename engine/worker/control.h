@@ -49,7 +49,7 @@ typedef enum kiln_control_type {
     KILN_CONTROL_BORN = 16,       /* a worker, which is the zygote's child; fd: pidfd */
     KILN_CONTROL_CGROUPS = 17,    /* fds: the cgroups that the session's processes enter */
     KILN_CONTROL_STARTED = 10,    /* of a spawner, before it preloads; fd: pidfd */
-    /* of branches and snapshots, see supervisor_branch.c */
+    /* of branches and snapshots, see supervisor_branch.c and supervisor_snapshot.c */
     KILN_CONTROL_NEST = 20,    /* kiln_sandbox_session; fd as OPEN's */
     KILN_CONTROL_COPY = 21,    /* files; fd: root of the session that they come from */
     KILN_CONTROL_COPIED = 22,  /* text when it failed */
@@ -105,6 +105,8 @@ typedef struct kiln_control_message {
     char small[KILN_CONTROL_INLINE + 1];
 } kiln_control_message;
 
+/* Two ends, the caller's; closed where another program begins. 0; -errno, told as `whose`. */
+int kiln_control_pair(int pair[2], const char *whose, kiln_error *err);
 /* fds are borrowed. `flags` are sendmsg's (MSG_DONTWAIT). 0; -EAGAIN; -EPIPE: the
  * other side is gone; another errno. */
 int kiln_control_send(int socket, kiln_control_type type, uint32_t id, const void *payload,

@@ -351,8 +351,9 @@ static int give_cgroup(kiln_sandbox *sandbox, kiln_error *err)
 static int connect_supervisor(kiln_sandbox *sandbox, kiln_error *err)
 {
     int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-        return kiln_error_errno(err, errno, "sandbox: socketpair");
+    int rc = kiln_control_pair(pair, "sandbox", err);
+    if (rc < 0) {
+        return rc;
     }
     sandbox->control = pair[0];
     sandbox->peer = pair[1];

@@ -277,12 +277,13 @@ int kiln_zygote_revive(kiln_zygote *zygote, kiln_error *err)
     if (zygote->state != KILN_ZYGOTE_DEAD) {
         return 0;
     }
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-        return kiln_error_errno(err, errno, "zygote: socketpair");
+    int rc = kiln_control_pair(pair, "zygote", err);
+    if (rc < 0) {
+        return rc;
     }
     auto_close int theirs = pair[1];
     zygote->control = pair[0];
-    int rc = spawn(zygote, theirs, err);
+    rc = spawn(zygote, theirs, err);
     if (rc < 0) {
         goto failed;
     }

@@ -62,8 +62,9 @@ int kiln_nursling_start(kiln_nursling *nursling, const kiln_zygote_context *cont
                         const kiln_sandbox_lock_spec *lock, kiln_error *err)
 {
     int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-        return kiln_error_errno(err, errno, "nursling: socketpair");
+    int rc = kiln_control_pair(pair, "nursling", err);
+    if (rc < 0) {
+        return rc;
     }
     auto_close int theirs = pair[1];
     pid_t pid = fork();

@@ -91,8 +91,9 @@ typedef struct spawner {
 static int fork_supervisor(spawner *self, kiln_error *err)
 {
     int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-        return kiln_error_errno(err, errno, "sandbox: socketpair");
+    int rc = kiln_control_pair(pair, "sandbox", err);
+    if (rc < 0) {
+        return rc;
     }
     auto_close int ours = pair[0];
     auto_close int theirs = pair[1];

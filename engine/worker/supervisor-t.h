@@ -1,11 +1,15 @@
-/* supervisor-t.h - what the supervisor's two files share; nobody else includes it. */
+/* supervisor-t.h - what the supervisor's files share; nobody else includes it. */
 #ifndef KILN_WORKER_SUPERVISOR_T_H
 #define KILN_WORKER_SUPERVISOR_T_H
 
 #include "worker/nursling.h"
+#include "worker/processes.h"
 #include "worker/supervisor.h"
 
-enum { KILN_LISTENERS_MAX = 16 }; /* of workers that branches still live from */
+enum {
+    KILN_LISTENERS_MAX = 16, /* of workers that branches still live from */
+    KILN_PATIENCE_MS = 200,  /* for a process to end that was killed */
+};
 
 typedef struct kiln_supervisor {
     const kiln_zygote_context *context;
@@ -51,9 +55,38 @@ void kiln_supervisor_take_listener(kiln_supervisor *self);
 void kiln_supervisor_answer(kiln_supervisor *self, int listener);
 /* The main process that is not our child has ended. */
 void kiln_supervisor_main_ended(kiln_supervisor *self);
-/* Sends KILL to what is ours, but the snapshot. Returns how many there still are. */
+/* Answers request `id`: err's text, or nothing where it has none. false: the engine is gone. */
+bool kiln_supervisor_tell(const kiln_supervisor *self, kiln_control_type type, uint32_t id,
+                          const kiln_error *err);
+
+/* supervisor_snapshot.c */
+
+/* HOLD. false: the engine is gone. */
+bool kiln_supervisor_hold(kiln_supervisor *self, const kiln_control_message *message);
+/* ADOPT: the snapshot becomes the main process, and the files are what they were. */
+int kiln_supervisor_adopt_snapshot(kiln_supervisor *self, kiln_error *err);
+/* RELEASE: it ends, where there is one. */
+void kiln_supervisor_release(kiln_supervisor *self);
+
+/* supervisor_files.c */
+
+/* All of a session's folders. `from`: the root of another session; 0 or negative errno. */
+int kiln_supervisor_copy_files(const kiln_supervisor *self, int from, kiln_error *err);
+/* To where code cannot reach, and back. */
+int kiln_supervisor_save_files(const kiln_supervisor *self, kiln_error *err);
+int kiln_supervisor_restore_files(const kiln_supervisor *self, kiln_error *err);
+
+/* supervisor_kill.c */
+
+/* Whether a process of the session is this supervisor's to kill: not one of a nested
+ * session's, nor the snapshot. */
+bool kiln_supervisor_owns(const kiln_supervisor *self, const kiln_process_facts *facts);
+/* Sends KILL to all that it owns. Returns how many there still are. */
 size_t kiln_supervisor_kill(const kiln_supervisor *self);
-/* Kills and awaits what is ours but the main process and the snapshot. */
+/* For a moment, one that was killed. */
+void kiln_supervisor_await_end(pid_t pid);
+/* What a cell left running, when its time was up or a limit was reached: kills and awaits
+ * all that it owns but the main process. */
 int kiln_supervisor_sweep(const kiln_supervisor *self);
 
 #endif

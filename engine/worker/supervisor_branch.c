@@ -1,4 +1,4 @@
-/* supervisor_branch.c - a supervisor's part in branches and snapshots.
+/* supervisor_branch.c - a supervisor's part in branches.
  *
  * A branch: this supervisor makes a second one, nested inside its session (NEST). That one
  * copies the files (COPY), since only it can make some that belong to its user namespace;
@@ -6,137 +6,37 @@
  * That is untrusted code with capabilities over the nested session for some hundred
  * microseconds; nothing is taken on its word. Once no process outside has any left
  * (SETTLE), the nested supervisor stops what it finds with itself, which must be one process
- * that has given up everything (ADOPT).
- *
- * A snapshot: a fork of the worker that waits beside it, and a copy of the files where
- * code cannot reach (HOLD). When the worker ends, everything but the snapshot is killed,
- * and it takes the worker's place, the files as they were (ADOPT); or it ends (RELEASE). */
+ * that has given up everything (ADOPT). */
 #include "worker/supervisor-t.h"
 
 #include "base/cleanup.h"
-#include "files/mirror.h"
 #include "worker/processes.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
-    STOP_MS = 500,     /* for processes to stop, which they do at their next system call */
-    PATIENCE_MS = 200, /* for one to end that was killed */
-    SETTLE_MS = 500,   /* for the fork to give up its capabilities */
+    STOP_MS = 500,   /* for processes to stop, which they do at their next system call */
+    SETTLE_MS = 500, /* for the fork to give up its capabilities */
     SETTLE_PASSES = 1000,
 };
-
-static const char *const folders[] = {"work", "code", "tmp", "shm"};
-enum { FOLDERS = sizeof(folders) / sizeof(folders[0]) };
-
-/* ---- killing what is ours */
-
-static bool is_ours(const kiln_supervisor *self, const kiln_process_facts *facts)
-{
-    return facts->own && facts->pid != self->snapshot;
-}
-
-static size_t kill_listed(const kiln_supervisor *self)
-{
-    kiln_process_list list;
-    kiln_process_facts facts;
-    size_t left = 0;
-    if (kiln_processes_begin(&list) < 0) {
-        kill(-1, SIGKILL); /* rather too many than too few */
-        return 1;
-    }
-    while (kiln_processes_next(&list, &facts)) {
-        if (is_ours(self, &facts)) {
-            kill(facts.pid, SIGKILL);
-            left++;
-        }
-    }
-    kiln_processes_end(&list);
-    return left;
-}
-
-size_t kiln_supervisor_kill(const kiln_supervisor *self)
-{
-    if (!self->nesting && self->snapshot == 0) {
-        kill(-1, SIGKILL);
-        return 1;
-    }
-    if (kill_listed(self) == 0) {
-        return 0;
-    }
-    /* All at once, what is nested, too: what forks faster than a list is read would get
-     * away otherwise. */
-    kill(-1, SIGSTOP);
-    size_t left = kill_listed(self);
-    kill(-1, SIGCONT);
-    return left;
-}
-
-static void await_end(pid_t pid)
-{
-    auto_close int pidfd = pidfd_open(pid, 0);
-    struct pollfd end = {.fd = pidfd, .events = POLLIN};
-    if (pidfd >= 0) {
-        (void)poll(&end, 1, PATIENCE_MS);
-    }
-}
-
-/* What a cell left running, when its time was up or a limit was reached. */
-int kiln_supervisor_sweep(const kiln_supervisor *self)
-{
-    kiln_process_list list;
-    kiln_process_facts facts;
-    kill(-1, SIGSTOP);
-    for (int pass = 0; pass < 2; pass++) {
-        int rc = kiln_processes_begin(&list);
-        if (rc < 0) {
-            return rc;
-        }
-        while (kiln_processes_next(&list, &facts)) {
-            if (!is_ours(self, &facts) || facts.pid == self->main_pid) {
-                continue;
-            }
-            if (pass == 0) {
-                kill(facts.pid, SIGKILL);
-            } else {
-                await_end(facts.pid);
-            }
-        }
-        kiln_processes_end(&list);
-    }
-    kill(-1, SIGCONT);
-    return 0;
-}
-
-/* ---- answers */
-
-static bool answer(const kiln_supervisor *self, kiln_control_type type, uint32_t id,
-                   const kiln_error *err)
-{
-    size_t length = err->code != 0 ? strlen(err->text) : 0;
-    return kiln_control_send(self->control, type, id, err->text, length, NULL, 0, 0) == 0;
-}
 
 /* ---- the listener of a worker's filter */
 
 int kiln_supervisor_expect_listener(kiln_supervisor *self)
 {
     int pair[2];
+    kiln_error ignored = KILN_ERROR_INIT;
     if (self->context->worker->branched == NULL || self->listener_count == KILN_LISTENERS_MAX ||
-        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+        kiln_control_pair(pair, "branch", &ignored) < 0) {
         return -1; /* its branches are refused */
     }
     if (self->handover >= 0) {
@@ -211,13 +111,14 @@ static int fork_nested(kiln_supervisor *self, kiln_control_message *asked, bool 
                        kiln_error *err)
 {
     int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-        return kiln_error_errno(err, errno, "branch: socketpair");
+    int rc = kiln_control_pair(pair, "branch", err);
+    if (rc < 0) {
+        return rc;
     }
     auto_close int ours = pair[0];
     auto_close int theirs = pair[1];
     self->nesting = true;
-    int rc = kiln_sandbox_nest(&self->context->policy, self->session, nested, err);
+    rc = kiln_sandbox_nest(&self->context->policy, self->session, nested, err);
     if (*nested) {
         const kiln_zygote_context *context = self->context;
         drop(self);
@@ -272,52 +173,17 @@ bool kiln_supervisor_nest(kiln_supervisor *self, kiln_control_message *message, 
     return true;
 }
 
-static bool open_folder(int root, const char *name, int *folder, kiln_error *err)
-{
-    *folder = openat(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (*folder < 0) {
-        kiln_error_errno(err, errno, "files: %s", name);
-    }
-    return *folder >= 0;
-}
-
-/* A folder of ours in a session's root, where code has no right. */
-static int private_folder(int root, const char *name, kiln_error *err)
-{
-    if (mkdirat(root, name, 0700) < 0 && errno != EEXIST) {
-        return kiln_error_errno(err, errno, "files: no room for a copy; raise [limits] disk");
-    }
-    int fd = openat(root, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return fd < 0 ? kiln_error_errno(err, errno, "files: %s", name) : fd;
-}
-
-/* All four folders below `from` into those below `to`, which is `root` or a folder of it. */
-static int mirror_folders(int from, int to, int root, kiln_error *err)
-{
-    auto_close int trash = private_folder(root, "trash", err);
-    int rc = trash < 0 ? trash : 0;
-    for (int i = 0; rc == 0 && i < FOLDERS; i++) {
-        auto_close int source = -1;
-        auto_close int target = -1;
-        if (!open_folder(from, folders[i], &source, err) ||
-            !open_folder(to, folders[i], &target, err)) {
-            return err->code;
-        }
-        rc = kiln_mirror(source, target, trash, err);
-    }
-    unlinkat(root, "trash", AT_REMOVEDIR);
-    return rc;
-}
-
 static bool copy(const kiln_supervisor *self, const kiln_control_message *message)
 {
     kiln_error err = KILN_ERROR_INIT;
     if (message->fd_count != 1) {
         return false;
     }
-    mirror_folders(message->fds[0], self->root_fd, self->root_fd, &err);
-    return answer(self, KILN_CONTROL_COPIED, message->id, &err);
+    kiln_supervisor_copy_files(self, message->fds[0], &err);
+    return kiln_supervisor_tell(self, KILN_CONTROL_COPIED, message->id, &err);
 }
+
+/* ---- who may be on the way there */
 
 typedef enum capable_fate { CAPABLE_SPARED, CAPABLE_KILLED } capable_fate;
 
@@ -382,7 +248,7 @@ static bool settle(kiln_supervisor *self, uint32_t id)
     if (passes == SETTLE_PASSES) {
         kiln_error_set(&err, EPERM, "branch: its processes kept capabilities");
     }
-    return answer(self, KILN_CONTROL_SETTLED, id, &err);
+    return kiln_supervisor_tell(self, KILN_CONTROL_SETTLED, id, &err);
 }
 
 /* ---- the one that has entered */
@@ -499,7 +365,7 @@ static int status_of(int pidfd)
         uint64_t rest[8];
     } info;
     enum { GET_INFO_NUMBER = 11, INFO_EXIT = 1 << 3 };
-    for (int waited = 0; waited < PATIENCE_MS * 5; waited++) {
+    for (int waited = 0; waited < KILN_PATIENCE_MS * 5; waited++) {
         memset(&info, 0, sizeof(info));
         info.mask = INFO_EXIT;
         if (ioctl(pidfd, _IOC(_IOC_READ | _IOC_WRITE, 0xff, GET_INFO_NUMBER, sizeof(info)),
@@ -523,108 +389,6 @@ void kiln_supervisor_main_ended(kiln_supervisor *self)
     self->main_pid = 0;
 }
 
-/* ---- a snapshot */
-
-static int count_own(const kiln_supervisor *self, size_t *count)
-{
-    kiln_process_list list;
-    kiln_process_facts facts;
-    int rc = kiln_processes_begin(&list);
-    if (rc < 0) {
-        return rc;
-    }
-    *count = 0;
-    while (kiln_processes_next(&list, &facts)) {
-        *count += is_ours(self, &facts) && facts.pid != self->main_pid && !facts.zombie;
-    }
-    kiln_processes_end(&list);
-    return 0;
-}
-
-static int save_files(const kiln_supervisor *self, kiln_error *err)
-{
-    auto_close int saved = private_folder(self->root_fd, "saved", err);
-    if (saved < 0) {
-        return saved;
-    }
-    for (int i = 0; i < FOLDERS; i++) {
-        if (mkdirat(saved, folders[i], 0700) < 0 && errno != EEXIST) {
-            return kiln_error_errno(err, errno, "files: saving %s", folders[i]);
-        }
-    }
-    return mirror_folders(self->root_fd, saved, self->root_fd, err);
-}
-
-static int restore_files(const kiln_supervisor *self, kiln_error *err)
-{
-    auto_close int saved = private_folder(self->root_fd, "saved", err);
-    return saved < 0 ? saved : mirror_folders(saved, self->root_fd, self->root_fd, err);
-}
-
-static int hold_snapshot(kiln_supervisor *self, pid_t pid, kiln_error *err)
-{
-    kiln_process_facts facts;
-    char path[48];
-    size_t others = 0;
-    if (!self->running || self->main_pid <= 0 || self->snapshot != 0 || pid <= 1 ||
-        pid == self->main_pid || kiln_process_look(pid, &facts) < 0 || !facts.own ||
-        facts.zombie) {
-        return kiln_error_set(err, ESRCH, "snapshot: process %d is none", (int)pid);
-    }
-    self->snapshot = pid;
-    if (count_own(self, &others) < 0 || others > 0) {
-        return kiln_error_set(err, EBUSY,
-                              "%zu process%s of earlier cells still run: a transaction could "
-                              "not bring them back",
-                              others, others == 1 ? "" : "es");
-    }
-    /* Memory that runs out is to cost the cell, not what it can be undone with. */
-    snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
-    auto_close int oom = open(path, O_WRONLY | O_CLOEXEC);
-    if (oom < 0 || write(oom, "500", 3) != 3) {
-        return kiln_error_errno(err, errno, "snapshot: oom_score_adj");
-    }
-    return save_files(self, err);
-}
-
-static void release_snapshot(kiln_supervisor *self)
-{
-    if (self->snapshot != 0) {
-        kill(self->snapshot, SIGKILL); /* ours to reap: its number is not used again */
-        await_end(self->snapshot);     /* or the next one would find it running */
-        self->snapshot = 0;
-    }
-}
-
-static bool hold(kiln_supervisor *self, const kiln_control_message *message)
-{
-    kiln_control_hold what;
-    kiln_error err = KILN_ERROR_INIT;
-    if (message->length != sizeof(what)) {
-        return false;
-    }
-    memcpy(&what, message->payload, sizeof(what));
-    if (hold_snapshot(self, what.pid, &err) < 0) {
-        release_snapshot(self);
-    }
-    return answer(self, KILN_CONTROL_HELD, message->id, &err);
-}
-
-static int adopt_snapshot(kiln_supervisor *self, kiln_error *err)
-{
-    if (self->snapshot == 0) {
-        return kiln_error_set(err, ESRCH, "snapshot: it has ended: code has killed it");
-    }
-    int rc = restore_files(self, err);
-    if (rc < 0) {
-        release_snapshot(self);
-        return rc;
-    }
-    self->main_pid = self->snapshot;
-    self->snapshot = 0;
-    return 0;
-}
-
 static bool adopt(kiln_supervisor *self, const kiln_control_message *message)
 {
     kiln_control_adopt what;
@@ -638,9 +402,16 @@ static bool adopt(kiln_supervisor *self, const kiln_control_message *message)
     self->error = (kiln_error)KILN_ERROR_INIT;
     self->main_pidfd = -1;
     self->main_life = -1;
-    self->running = (what.snapshot ? adopt_snapshot(self, &err)
+    self->running = (what.snapshot ? kiln_supervisor_adopt_snapshot(self, &err)
                                    : adopt_entered(self, &what.cgroup, &err)) == 0;
-    return answer(self, KILN_CONTROL_ADOPTED, message->id, &err);
+    return kiln_supervisor_tell(self, KILN_CONTROL_ADOPTED, message->id, &err);
+}
+
+bool kiln_supervisor_tell(const kiln_supervisor *self, kiln_control_type type, uint32_t id,
+                          const kiln_error *err)
+{
+    size_t length = err->code != 0 ? strlen(err->text) : 0;
+    return kiln_control_send(self->control, type, id, err->text, length, NULL, 0, 0) == 0;
 }
 
 bool kiln_supervisor_branch(kiln_supervisor *self, const kiln_control_message *message)
@@ -656,9 +427,9 @@ bool kiln_supervisor_branch(kiln_supervisor *self, const kiln_control_message *m
     case KILN_CONTROL_ADOPT:
         return adopt(self, message);
     case KILN_CONTROL_HOLD:
-        return hold(self, message);
+        return kiln_supervisor_hold(self, message);
     case KILN_CONTROL_RELEASE:
-        release_snapshot(self);
+        kiln_supervisor_release(self);
         return true;
     default:
         return false;

@@ -374,8 +374,9 @@ int kiln_zygote_fork(const kiln_zygote_context *context, char **its_options, pid
                      kiln_error *err)
 {
     int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-        return kiln_error_errno(err, errno, "zygote: socketpair");
+    int rc = kiln_control_pair(pair, "zygote", err);
+    if (rc < 0) {
+        return rc;
     }
     auto_close int ours = pair[0];
     auto_close int theirs = pair[1];
@@ -419,8 +420,9 @@ pid_t kiln_zygote_ask(int socket, const kiln_worker_request *request, int *life,
     request_wire wire = {.limits = request->limits,
                          .session_index = request->session_index,
                          .handover = request->handover >= 0};
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-        return kiln_error_errno(err, errno, "zygote: socketpair");
+    int rc = kiln_control_pair(pair, "zygote", err);
+    if (rc < 0) {
+        return rc;
     }
     auto_close int ours = pair[0];
     auto_close int theirs = pair[1];
@@ -443,8 +445,8 @@ pid_t kiln_zygote_ask(int socket, const kiln_worker_request *request, int *life,
     for (int i = 0; i < request->cgroup_count; i++) {
         fds[count++] = request->cgroup_fds[i];
     }
-    int rc = kiln_control_send(socket, KILN_CONTROL_RUN_WORKER, 0, &wire, sizeof(wire), fds,
-                               count, 0);
+    rc = kiln_control_send(socket, KILN_CONTROL_RUN_WORKER, 0, &wire, sizeof(wire), fds, count,
+                           0);
     close(kiln_steal_fd(&theirs));
     int got = rc < 0 ? rc : kiln_control_receive(ours, 0, &message);
     if (got <= 0) {
