@@ -321,7 +321,7 @@ static void push_copy_of(lua_State *L, int index, int names)
     int listed = (int)lua_objlen(L, index);
     lua_pushnil(L);
     bool empty = lua_next(L, index) == 0;
-    lua_settop(L, -(empty ? 0 : 2) - 1);
+    lua_pop(L, empty ? 0 : 2);
     lua_createtable(L, listed, empty || listed > 0 ? 0 : names);
 }
 
