@@ -362,6 +362,29 @@ static int restore_handler(void)
     return result;
 }
 
+/* `_signal.signal` for the code. Under a handler of its own, as asyncio.run has one, the
+ * system's stays the worker's, which nudges: Python's alone is not called when its signal
+ * comes just before a system call that then sleeps. */
+static PyObject *signal_signal(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    static struct sigaction workers;
+    static bool known;
+    struct sigaction before;
+    (void)module;
+    sigaction(SIGINT, NULL, &before);
+    if (before.sa_flags & SA_SIGINFO) { /* Python sets no such */
+        workers = before;
+        known = true;
+    }
+    PyObject *result = PyObject_Vectorcall(set_signal, args, (size_t)count, NULL);
+    if (result && known && PyLong_AsLong(args[0]) == SIGINT && PyCallable_Check(args[1]))
+        sigaction(SIGINT, &workers, NULL);
+    return result;
+}
+
+static PyMethodDef signal_method = {"signal", (PyCFunction)(void (*)(void))signal_signal,
+                                    METH_FASTCALL, NULL};
+
 /* arm(True): an interrupt raises KeyboardInterrupt from now on, and at once if it came
  * since the cell began. arm(False): no longer; what is still pending is dropped.
  * Returns whether one came since arm(True). */
@@ -482,6 +505,19 @@ static struct PyModuleDef definition = {
     NULL,
 };
 
+/* In its place, by its name and with its text. */
+static int put_signal(PyObject *module)
+{
+    PyObject *name = PyModule_GetNameObject(module);
+    if (PyCFunction_Check(set_signal))
+        signal_method.ml_doc = ((PyCFunctionObject *)set_signal)->m_ml->ml_doc;
+    PyObject *ours = name ? PyCFunction_NewEx(&signal_method, module, name) : NULL;
+    int rc = ours ? PyObject_SetAttrString(module, "signal", ours) : -1;
+    Py_XDECREF(ours);
+    Py_XDECREF(name);
+    return rc;
+}
+
 /* `_signal` as it is before the code can reach it. */
 static int find_signals(void)
 {
@@ -490,9 +526,10 @@ static int find_signals(void)
         get_signal = PyObject_GetAttrString(module, "getsignal");
         set_signal = PyObject_GetAttrString(module, "signal");
         default_handler = PyObject_GetAttrString(module, "default_int_handler");
-        Py_DECREF(module);
     }
-    return get_signal && set_signal && default_handler ? 0 : -1;
+    int rc = get_signal && set_signal && default_handler ? put_signal(module) : -1;
+    Py_XDECREF(module);
+    return rc;
 }
 
 PyObject *kiln_channel_new(const kiln_worker_host *worker_host)

@@ -158,6 +158,11 @@ static const char *const stopping[] = {
     "print('ready')\n!sleep 1000",
     "%%bash\necho ready; sleep 1000",
     "import os\nr, w = os.pipe()\nprint('ready')\nos.read(r, 1)",
+    /* a handler of its own, and C that sleeps on after a signal, as one that comes just before
+     * a system call lets it */
+    "import ctypes, signal\ndef stop(*_): raise KeyboardInterrupt\n"
+    "signal.signal(signal.SIGINT, stop)\nc = ctypes.CDLL(None)\nprint('ready')\n"
+    "c.qsort((ctypes.c_int * 3)(), 3, 4, c.pause)",
     "import threading\nprint('ready')\nthreading.Event().wait()",
     "import threading\nlock = threading.Lock(); lock.acquire()\nprint('ready')\nlock.acquire()",
     "import threading\nt = threading.Thread(target=threading.Event().wait, daemon=True); "
