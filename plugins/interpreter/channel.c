@@ -408,6 +408,21 @@ static PyObject *channel_arm(PyObject *self, PyObject *on)
     return PyBool_FromLong(interrupted);
 }
 
+/* sys.unraisablehook: an interrupt that came where Python lets no exception out, as in a
+ * __del__, is raised again where it does. Not in Python: it would come in there. */
+static PyObject *channel_unraisable(PyObject *self, PyObject *what)
+{
+    (void)self;
+    PyObject *type = PyObject_GetAttrString(what, "exc_type");
+    Py_XDECREF(type);
+    if (type == PyExc_KeyboardInterrupt && armed && interrupted) {
+        PyErr_SetInterruptEx(SIGINT);
+        Py_RETURN_NONE;
+    }
+    PyObject *hook = type ? PySys_GetObject("__unraisablehook__") : NULL;
+    return hook ? PyObject_CallOneArg(hook, what) : NULL;
+}
+
 /* --------------------------------------------------------------------- code */
 
 PyObject *kiln_channel_code(const char *name)
@@ -486,6 +501,7 @@ static PyMethodDef methods[] = {
     {"log", (PyCFunction)(void (*)(void))channel_log, METH_FASTCALL, NULL},
     {"option", channel_option, METH_O, NULL},
     {"arm", channel_arm, METH_O, NULL},
+    {"unraisable", channel_unraisable, METH_O, NULL},
     {"code", channel_code, METH_O, NULL},
     {"call", channel_call, METH_O, NULL},
     {"print_to", channel_print_to, METH_O, NULL},

@@ -7,6 +7,7 @@ Shared by whatever can give it a `channel`, an object with
     option(name) -> str or None
     arm(bool) -> bool              interrupts raise KeyboardInterrupt, whatever handlers
                                    the code has left; did one come?
+    unraisable(what)               optional: sys.unraisablehook, for interrupts
     code(name) -> code object      another file of this folder
     print_to(Stream) -> function   optional: a faster print
     emit_last(type, json) -> bool  optional: as emit, when only the cell's end follows
@@ -537,6 +538,7 @@ def _settle():
     _restore_streams(None)
     sys.argv = [""]
     _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    sys.unraisablehook = getattr(channel, "unraisable", sys.unraisablehook)
     _keep_reserve()
     if "preload" in _parts or "random" in _sys_modules or channel.option("seed"):
         _preloaded = part("preload")

@@ -163,6 +163,8 @@ static const char *const stopping[] = {
     "import ctypes, signal\ndef stop(*_): raise KeyboardInterrupt\n"
     "signal.signal(signal.SIGINT, stop)\nc = ctypes.CDLL(None)\nprint('ready')\n"
     "c.qsort((ctypes.c_int * 3)(), 3, 4, c.pause)",
+    "class Slow:\n    def __del__(self):\n        print('ready')\n        while True: pass\n"
+    "x = Slow()\ndel x\nwhile True: pass",
     "import threading\nprint('ready')\nthreading.Event().wait()",
     "import threading\nlock = threading.Lock(); lock.acquire()\nprint('ready')\nlock.acquire()",
     "import threading\nt = threading.Thread(target=threading.Event().wait, daemon=True); "
