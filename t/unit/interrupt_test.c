@@ -169,7 +169,9 @@ static const char *const stopping[] = {
     "import threading\nlock = threading.Lock(); lock.acquire()\nprint('ready')\nlock.acquire()",
     "import threading\nt = threading.Thread(target=threading.Event().wait, daemon=True); "
     "t.start()\nprint('ready')\nt.join()",
-    "import queue\nprint('ready')\nqueue.Queue().get()",
+    /* once they wait: an interrupt in a Condition's own lines is another error in any Python */
+    "import queue, threading\nthreading.Timer(0.02, print, ['ready']).start()\n"
+    "queue.Queue().get()",
     "import socket\ns = socket.socket(); s.bind(('127.0.0.1', 0)); s.listen()\n"
     "print('ready')\ns.accept()",
     "import numpy\nprint('ready')\nwhile True: numpy.sort(numpy.random.rand(300000))",
@@ -184,7 +186,8 @@ static const char *const stopping[] = {
     "class Slow:\n    def __repr__(self):\n        print('ready')\n        while True: "
     "pass\nSlow()",
     "import concurrent.futures as c, threading\nstop = threading.Event()\n"
-    "e = c.ThreadPoolExecutor(1)\nf = e.submit(stop.wait)\nprint('ready')\n"
+    "e = c.ThreadPoolExecutor(1)\nf = e.submit(stop.wait)\n"
+    "threading.Timer(0.02, print, ['ready']).start()\n"
     "try:\n    f.result()\nfinally:\n    stop.set()",
 };
 
