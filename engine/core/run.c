@@ -117,12 +117,12 @@ static bool begin_queued(kiln_execution *execution)
 }
 
 /* What stands there now is what the next cell finds: what is written in between, by threads
- * and processes that were left running, is told by that one. Not where a policy may still
- * have all of it undone. */
+ * and processes that were left running, is told by that one. The binding may be gone:
+ * a restart that fails closes it. */
 static void keep_look(kiln_core_run *run)
 {
     kiln_binding *binding = kiln_bindings_find(&run->execution->session->base, run->backend);
-    if (run->look != NULL && binding != NULL && !run->request->transaction) {
+    if (run->look != NULL && binding != NULL) {
         kiln_binding_keep_look(binding, kiln_steal(run->look));
     }
 }

@@ -241,6 +241,7 @@ bool kiln_transaction_lost_worker(kiln_binding *binding)
 
 static void undo(kiln_binding *binding)
 {
+    kiln_binding_keep_look(binding, NULL); /* the files are put back, by no cell */
     binding->transaction.active = false;
     binding->transaction.undecided = false;
     binding->transaction.resuming = true;
