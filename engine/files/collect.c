@@ -330,8 +330,8 @@ int kiln_workdir_collect(int root_fd, const char *area, kiln_manifest **look, in
     if (now == NULL) {
         return -ENOMEM;
     }
-    auto_free char *chunk = now->count > 0 ? malloc(CHUNK) : NULL;
-    int rc = now->count > 0 && (chunk == NULL || sodium_init() < 0) ? -ENOMEM : 0;
+    auto_free char *chunk = malloc(CHUNK);
+    int rc = chunk == NULL || sodium_init() < 0 ? -ENOMEM : 0;
     collector c = {
         .work_fd = work_fd,
         .out_fd = out_fd,
