@@ -341,27 +341,6 @@ bool kiln_channel_interrupt(void)
     return true;
 }
 
-/* What the code has set with signal.signal() holds for its own cell. The system's handler
- * is the worker's, and goes back where signal.signal() has put another. */
-static int restore_handler(void)
-{
-    struct sigaction ours;
-    PyObject *number = PyLong_FromLong(SIGINT);
-    PyObject *handler = number ? PyObject_CallOneArg(get_signal, number) : NULL;
-    PyObject *before = NULL;
-    int result = handler ? 0 : -1;
-    if (handler && handler != default_handler) {
-        sigaction(SIGINT, NULL, &ours);
-        before = PyObject_CallFunctionObjArgs(set_signal, number, default_handler, NULL);
-        sigaction(SIGINT, &ours, NULL);
-        result = before ? 0 : -1;
-    }
-    Py_XDECREF(before);
-    Py_XDECREF(handler);
-    Py_XDECREF(number);
-    return result;
-}
-
 /* `_signal.signal` for the code. Under a handler of its own, as asyncio.run has one, the
  * system's stays the worker's, which nudges: Python's alone is not called when its signal
  * comes just before a system call that then sleeps. */
@@ -379,6 +358,23 @@ static PyObject *signal_signal(PyObject *module, PyObject *const *args, Py_ssize
     PyObject *result = PyObject_Vectorcall(set_signal, args, (size_t)count, NULL);
     if (result && known && PyLong_AsLong(args[0]) == SIGINT && PyCallable_Check(args[1]))
         sigaction(SIGINT, &workers, NULL);
+    return result;
+}
+
+/* What the code has set with signal.signal() holds for its own cell. */
+static int restore_handler(void)
+{
+    PyObject *number = PyLong_FromLong(SIGINT);
+    PyObject *handler = number ? PyObject_CallOneArg(get_signal, number) : NULL;
+    int result = handler ? 0 : -1;
+    if (handler && handler != default_handler) {
+        PyObject *arguments[] = {number, default_handler};
+        PyObject *before = signal_signal(NULL, arguments, 2);
+        result = before ? 0 : -1;
+        Py_XDECREF(before);
+    }
+    Py_XDECREF(handler);
+    Py_XDECREF(number);
     return result;
 }
 
