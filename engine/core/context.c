@@ -4,26 +4,22 @@
 #include "core/session.h"
 
 #include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
 #include <string.h>
 
 int kiln_uuid(char text[37])
 {
-    static const char digits[] = "0123456789abcdef";
     unsigned char b[16];
+    char hex[33];
     int rc = kiln_random(b, sizeof(b));
     if (rc < 0) {
         return rc;
     }
     b[6] = (b[6] & 0x0f) | 0x40;
     b[8] = (b[8] & 0x3f) | 0x80;
-    for (size_t i = 0; i < sizeof(b); i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10) {
-            *text++ = '-';
-        }
-        *text++ = digits[b[i] >> 4];
-        *text++ = digits[b[i] & 0x0f];
-    }
-    *text = '\0';
+    sodium_bin2hex(hex, sizeof(hex), b, sizeof(b));
+    snprintf(text, 37, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
     return 0;
 }
 
