@@ -330,12 +330,12 @@ static int l_copy(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
-    push_copy_of(L, 1, 12);
+    push_copy_of(L, 1, KILN_REQUEST_KEYS);
     lua_pushnil(L);
     while (lua_next(L, 1) != 0) {
         lua_pushvalue(L, -2);
         if (lua_istable(L, -2)) {
-            push_copy_of(L, lua_gettop(L) - 1, 8);
+            push_copy_of(L, lua_gettop(L) - 1, KILN_LIMIT_KEYS);
             lua_pushnil(L);
             while (lua_next(L, -4) != 0) {
                 lua_pushvalue(L, -2);

@@ -16,6 +16,8 @@
 enum {
     KILN_CONVERT_DEPTH = 64,
     KILN_CONVERT_SLOTS = 4 + 3 * KILN_CONVERT_DEPTH,
+    KILN_REQUEST_KEYS = 12, /* of the input table, at most: room made ahead */
+    KILN_LIMIT_KEYS = 9,    /* of its limits */
 };
 
 /* null becomes nil. Longjmps. */

@@ -9,11 +9,6 @@
 #include <math.h>
 #include <string.h>
 
-enum {
-    REQUEST_FIELDS = 12,
-    LIMIT_FIELDS = 9
-}; /* of the input table and of its limits, at most */
-
 static void set_string(lua_State *L, const char *key, const char *value)
 {
     if (value != NULL) {
@@ -24,7 +19,7 @@ static void set_string(lua_State *L, const char *key, const char *value)
 
 void kiln_lua_push_request(lua_State *L, const kiln_request *request, const char *session_id)
 {
-    lua_createtable(L, 0, REQUEST_FIELDS);
+    lua_createtable(L, 0, KILN_REQUEST_KEYS);
     lua_pushlstring(L, request->code, request->code_length);
     lua_setfield(L, -2, "code");
     set_string(L, "language", request->language);
@@ -57,7 +52,7 @@ void kiln_lua_push_request(lua_State *L, const kiln_request *request, const char
         }
     }
     lua_setfield(L, -2, "env");
-    lua_createtable(L, 0, LIMIT_FIELDS);
+    lua_createtable(L, 0, KILN_LIMIT_KEYS);
     for (const kiln_limit_field *field = kiln_limit_fields; field->name != NULL; field++) {
         lua_Number value = (lua_Number)kiln_limit_get(&request->limits, field);
         if (value > 0) {
